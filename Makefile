@@ -1,0 +1,51 @@
+# Each target makes the environment by itself where it is missing: Python 3.11 or newer and make are all it takes.
+PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs bench format environment
+
+help:
+	@echo "make demo    recover a two-dimensional wave-speed field from sensor data"
+	@echo "make test    everything that CI runs: lint, types, docs, tests"
+	@echo "make lint    ruff: rules and format"
+	@echo "make types   static types"
+	@echo "make docs    the site, in site/"
+	@echo "make bench   the benchmarks, results in results/"
+	@echo "make format  let ruff mend what it can"
+
+environment: $(READY)
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "krylovpde needs Python 3.11 or newer; none was found. Install one, or name it: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fit,test,docs]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+# The examples run at a small size as tests; pytest comes last, so that its closing line ends the output.
+test: lint types docs
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+bench: $(READY)
+	@for script in examples/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

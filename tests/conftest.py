@@ -1,0 +1,45 @@
+"""The conditions under which every test runs.
+
+Double precision, strict dtype promotion, warnings as errors (pyproject.toml), and the type hints of the package checked
+at run time. No test changes these for the next one: the markers below set and restore.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files, never windows
+
+import jax
+import pytest
+from jax import config
+from jaxtyping import config as jaxtyping_config, install_import_hook
+
+config.update("jax_enable_x64", True)
+config.update("jax_numpy_dtype_promotion", "strict")
+
+# Compiling is most of the time of a test run. The cache is shared by the workers and outlives the run; programs that
+# compile in less than a fifth of a second are not worth the file.
+_CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
+config.update("jax_compilation_cache_dir", str(_CACHE))
+config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+# Before the first import of the package: from here on, its annotations are checked at every call.
+install_import_hook("krylovpde", "beartype.beartype")
+
+
+@pytest.fixture
+def key():
+    """The seed of a test's random numbers; split it, never reuse it."""
+    return jax.random.key(20240527)
+
+
+@pytest.fixture(autouse=True)
+def _markers(request):
+    """Carry out the markers `bad_input` and `standard_promotion`."""
+    bad_input = request.node.get_closest_marker("bad_input") is not None
+    promotion = "standard" if request.node.get_closest_marker("standard_promotion") else "strict"
+    jaxtyping_config.update("jaxtyping_disable", bad_input)
+    with jax.numpy_dtype_promotion(promotion):
+        yield
+    jaxtyping_config.update("jaxtyping_disable", False)
