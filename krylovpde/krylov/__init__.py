@@ -1,0 +1,1 @@
+"""Krylov factorizations and their own adjoints."""

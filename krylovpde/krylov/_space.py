@@ -1,0 +1,156 @@
+"""The vector space in which Krylov methods work: pytrees of arrays with a diagonal inner product.
+
+    <x, y> = sum over leaves and entries of  conj(x) · M · y,      M a diagonal weight (None: the identity)
+
+Fields keep their shapes. A *basis* is a pytree like the vector whose every leaf has one more, leading, axis.
+Contractions are `dot_general`s over the field's own axes: on a sharded field they compile to a local product and one
+all-reduce, where a ravel to one dimension would gather the field.
+
+Precision rule, strict about promotion: a coefficient or weight is cast to the precision of the leaf that it meets, so
+float32 fields stay float32 beside float64 scalars. The one promotion is real with complex.
+"""
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Inexact, PyTree, Real, Scalar
+
+_HIGHEST = jax.lax.Precision.HIGHEST  # float32 products on a GPU may otherwise be rounded to ten bits
+
+
+def _common(first: Array, second: Array) -> tuple[Array, Array]:
+    dtype = np.result_type(first.dtype, second.dtype)
+    return first.astype(dtype), second.astype(dtype)
+
+
+def _contract(first: Array, second: Array, axes_first: range, axes_second: range) -> Array:
+    first, second = _common(first, second)
+    return jax.lax.dot_general(first, second, ((axes_first, axes_second), ((), ())), precision=_HIGHEST)
+
+
+def _sum_leaves(terms: list[Array]) -> Array:
+    total = terms[0]
+    for term in terms[1:]:
+        total = jnp.add(*_common(total, term))
+    return total
+
+
+def _meet(coefficient, leaf: Array) -> tuple[Array, Array]:
+    """A scalar and a leaf in the leaf's precision; a complex scalar makes a real leaf complex."""
+    coefficient = jnp.asarray(coefficient)
+    real = np.finfo(leaf.dtype).dtype
+    if jnp.iscomplexobj(coefficient) or jnp.iscomplexobj(leaf):
+        target = np.result_type(real, np.complex64)
+        # A real coefficient stays real: casting it to complex would double the work of the product.
+        kind = target if jnp.iscomplexobj(coefficient) else real
+        return coefficient.astype(kind), leaf.astype(target)
+    return coefficient.astype(real), leaf
+
+
+def _multiply(coefficient, leaf: Array) -> Array:
+    coefficient, leaf = _meet(coefficient, leaf)
+    if jnp.iscomplexobj(leaf) and not jnp.iscomplexobj(coefficient):
+        return jax.lax.complex(coefficient * leaf.real, coefficient * leaf.imag)
+    return coefficient * leaf
+
+
+def weighted(x: PyTree[Array], weight: PyTree[Array] | None) -> PyTree[Array]:
+    """`M x`, for a diagonal weight given as a pytree like `x` (or None for the identity)."""
+    if weight is None:
+        return x
+    return jtu.tree_map(lambda leaf, w: _multiply(w, leaf), x, weight)
+
+
+def inner(x: PyTree[Array], y: PyTree[Array], weight: PyTree[Array] | None = None) -> Inexact[Scalar, ""]:
+    """`conj(x)·M·y`, a scalar: conjugate-linear in the first argument."""
+    pairs = zip(jtu.tree_leaves(x), jtu.tree_leaves(weighted(y, weight)), strict=True)
+    return _sum_leaves([_contract(jnp.conj(a), b, range(a.ndim), range(b.ndim)) for a, b in pairs])
+
+
+def squared_norm(x: PyTree[Array], weight: PyTree[Array] | None = None) -> Real[Scalar, ""]:
+    """`conj(x)·M·x`, real: one reduction, not guarded against the overflow of the squares."""
+    return jnp.real(inner(x, x, weight))
+
+
+def norm(x: PyTree[Array], weight: PyTree[Array] | None = None) -> Real[Scalar, ""]:
+    """`sqrt(conj(x)·M·x)`, guarded: no overflow or underflow of the squares, and a zero derivative at `x = 0`.
+
+    The field is divided by its largest entry first. In single precision the squares of anything below 1e-19 vanish:
+    without the guard a small concentration in kilograms per litre would be taken for the zero vector.
+    """
+    largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0).astype(_real_dtype(x)) for leaf in jtu.tree_leaves(x)])
+    # The largest entry is a common factor that cancels, hence a constant to the derivative.
+    size = jax.lax.stop_gradient(jnp.max(largest))
+    # The reciprocal of a subnormal number overflows; below `tiny` the field is left as it is.
+    usable = (size > jnp.finfo(size.dtype).tiny * 8) & jnp.isfinite(size)
+    size = jnp.where(usable, size, jnp.ones_like(size))
+    square = squared_norm(scale(1.0 / size, x), weight)
+    positive = square > 0.0
+    root = jnp.sqrt(jnp.where(positive, square, jnp.ones_like(square)))
+    # A NaN square is not positive, yet must not be reported as zero.
+    return size * jnp.where(positive, root, jnp.where(jnp.isnan(square), square, jnp.zeros_like(square)))
+
+
+def _real_dtype(x: PyTree[Array]) -> np.dtype:
+    return np.finfo(np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(x)))).dtype
+
+
+def project(basis: PyTree[Array], x: PyTree[Array], weight: PyTree[Array] | None = None) -> Inexact[Array, " m"]:
+    """The coefficients `conj(q_i)·M·x`, shape `(m,)`: one matrix–vector product, one reduction."""
+    pairs = zip(jtu.tree_leaves(basis), jtu.tree_leaves(weighted(x, weight)), strict=True)
+    return _sum_leaves([_contract(jnp.conj(q), a, range(1, q.ndim), range(a.ndim)) for q, a in pairs])
+
+
+def combine(basis: PyTree[Array], coefficients: Inexact[Array, " m"]) -> PyTree[Array]:
+    """`sum_i c_i q_i`, in the precision of the basis."""
+
+    def leaf_combination(rows: Array) -> Array:
+        coefficients_here, rows = _meet(coefficients, rows)
+        return _contract(coefficients_here, rows, range(1), range(1))
+
+    return jtu.tree_map(leaf_combination, basis)
+
+
+def scale(a, x: PyTree[Array]) -> PyTree[Array]:
+    """`a x`, in the precision of `x`."""
+    return jtu.tree_map(lambda leaf: _multiply(a, leaf), x)
+
+
+def add(x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array]:
+    """`x + y`."""
+    return jtu.tree_map(lambda a, b: jnp.add(*_common(a, b)), x, y)
+
+
+def subtract(x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array]:
+    """`x - y`."""
+    return jtu.tree_map(lambda a, b: jnp.subtract(*_common(a, b)), x, y)
+
+
+def axpy(a, x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array]:
+    """`a x + y`."""
+    return add(scale(a, x), y)
+
+
+def conjugate(x: PyTree[Array]) -> PyTree[Array]:
+    """The complex conjugate of every leaf (of real leaves: themselves)."""
+    return jtu.tree_map(jnp.conj, x)
+
+
+def zeros_basis(vector: PyTree[Array], m: int) -> PyTree[Array]:
+    """A basis of `m` zero rows for vectors like `vector`."""
+    return jtu.tree_map(lambda leaf: jnp.zeros((m, *leaf.shape), leaf.dtype), vector)
+
+
+def set_row(basis: PyTree[Array], j, vector: PyTree[Array]) -> PyTree[Array]:
+    """The basis with row `j` (which may be traced) replaced."""
+
+    def write(rows: Array, leaf: Array) -> Array:
+        return jax.lax.dynamic_update_index_in_dim(rows, leaf.astype(rows.dtype), j, 0)
+
+    return jtu.tree_map(write, basis, vector)
+
+
+def row(basis: PyTree[Array], j) -> PyTree[Array]:
+    """Row `j` (which may be traced) of a basis: a vector."""
+    return jtu.tree_map(lambda rows: jax.lax.dynamic_index_in_dim(rows, j, 0, keepdims=False), basis)
