@@ -1,0 +1,33 @@
+"""The vocabulary of the package's annotations, defined once.
+
+Dimension letters, where they stand in a shape:
+
+* `n` a number of points, unknowns or sensors; `rows`, `columns` of a matrix;
+* `dimension` the number of space coordinates;
+* `times` a number of output times;
+* `...` the shape of a field (`grid.shape`), or of a face of it.
+"""
+
+from typing import TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree, Real
+
+ArrayOrNumPy: TypeAlias = Array | np.ndarray
+"""A JAX or a NumPy array: geometry is NumPy (concrete also under `jit`), parameters are JAX."""
+
+Field: TypeAlias = PyTree[Inexact[ArrayOrNumPy, "..."]]
+"""The unknowns of one state: usually an array of `grid.shape`, in general any pytree of arrays."""
+
+FieldLike: TypeAlias = PyTree[ArrayLike]
+"""What a user may pass where a field is meant: numbers, lists are not, NumPy and JAX arrays are."""
+
+Weight: TypeAlias = PyTree[Real[ArrayOrNumPy, "..."]] | None
+"""A diagonal weight of an inner product: real arrays like the field, or `None` for the Euclidean product."""
+
+RealScalar: TypeAlias = Float[ArrayOrNumPy, ""]
+"""A real number as an array of shape `()`."""
+
+Structure: TypeAlias = PyTree[jax.ShapeDtypeStruct]
+"""The shapes and dtypes of a field."""
