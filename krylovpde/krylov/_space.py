@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Inexact, PyTree, Real, Scalar
+from jaxtyping import Array, Bool, Float, Inexact, PyTree
+
+from .._custom_types import Weight
 
 _HIGHEST = jax.lax.Precision.HIGHEST  # float32 products on a GPU may otherwise be rounded to ten bits
 
@@ -39,7 +41,7 @@ def _sum_leaves(terms: list[Array]) -> Array:
 def _meet(coefficient, leaf: Array) -> tuple[Array, Array]:
     """A scalar and a leaf in the leaf's precision; a complex scalar makes a real leaf complex."""
     coefficient = jnp.asarray(coefficient)
-    real = np.finfo(leaf.dtype).dtype
+    real = jnp.finfo(leaf.dtype).dtype
     if jnp.iscomplexobj(coefficient) or jnp.iscomplexobj(leaf):
         target = np.result_type(real, np.complex64)
         # A real coefficient stays real: casting it to complex would double the work of the product.
@@ -55,31 +57,32 @@ def _multiply(coefficient, leaf: Array) -> Array:
     return coefficient * leaf
 
 
-def weighted(x: PyTree[Array], weight: PyTree[Array] | None) -> PyTree[Array]:
+def weighted(x: PyTree[Array], weight: Weight) -> PyTree[Array]:
     """`M x`, for a diagonal weight given as a pytree like `x` (or None for the identity)."""
     if weight is None:
         return x
     return jtu.tree_map(lambda leaf, w: _multiply(w, leaf), x, weight)
 
 
-def inner(x: PyTree[Array], y: PyTree[Array], weight: PyTree[Array] | None = None) -> Inexact[Scalar, ""]:
+def inner(x: PyTree[Array], y: PyTree[Array], weight: Weight = None) -> Inexact[Array, ""]:
     """`conj(x)·M·y`, a scalar: conjugate-linear in the first argument."""
     pairs = zip(jtu.tree_leaves(x), jtu.tree_leaves(weighted(y, weight)), strict=True)
     return _sum_leaves([_contract(jnp.conj(a), b, range(a.ndim), range(b.ndim)) for a, b in pairs])
 
 
-def squared_norm(x: PyTree[Array], weight: PyTree[Array] | None = None) -> Real[Scalar, ""]:
+def squared_norm(x: PyTree[Array], weight: Weight = None) -> Float[Array, ""]:
     """`conj(x)·M·x`, real: one reduction, not guarded against the overflow of the squares."""
     return jnp.real(inner(x, x, weight))
 
 
-def norm(x: PyTree[Array], weight: PyTree[Array] | None = None) -> Real[Scalar, ""]:
+def norm(x: PyTree[Array], weight: Weight = None) -> Float[Array, ""]:
     """`sqrt(conj(x)·M·x)`, guarded: no overflow or underflow of the squares, and a zero derivative at `x = 0`.
 
     The field is divided by its largest entry first. In single precision the squares of anything below 1e-19 vanish:
     without the guard a small concentration in kilograms per litre would be taken for the zero vector.
     """
-    largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0).astype(_real_dtype(x)) for leaf in jtu.tree_leaves(x)])
+    real = jnp.finfo(common_dtype(x)).dtype
+    largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0).astype(real) for leaf in jtu.tree_leaves(x)])
     # The largest entry is a common factor that cancels, hence a constant to the derivative.
     size = jax.lax.stop_gradient(jnp.max(largest))
     # The reciprocal of a subnormal number overflows; below `tiny` the field is left as it is.
@@ -92,14 +95,16 @@ def norm(x: PyTree[Array], weight: PyTree[Array] | None = None) -> Real[Scalar, 
     return size * jnp.where(positive, root, jnp.where(jnp.isnan(square), square, jnp.zeros_like(square)))
 
 
-def _real_dtype(x: PyTree[Array]) -> np.dtype:
-    return np.finfo(np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(x)))).dtype
+def common_dtype(x: PyTree[Array]) -> np.dtype:
+    """The dtype of the inner products of a vector."""
+    return np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(x)))
 
 
-def project(basis: PyTree[Array], x: PyTree[Array], weight: PyTree[Array] | None = None) -> Inexact[Array, " m"]:
+def project(basis: PyTree[Array], x: PyTree[Array], weight: Weight = None) -> Inexact[Array, " m"]:
     """The coefficients `conj(q_i)·M·x`, shape `(m,)`: one matrix–vector product, one reduction."""
-    pairs = zip(jtu.tree_leaves(basis), jtu.tree_leaves(weighted(x, weight)), strict=True)
-    return _sum_leaves([_contract(jnp.conj(q), a, range(1, q.ndim), range(a.ndim)) for q, a in pairs])
+    # conj(q)·a = conj(q·conj(a)): the vector is conjugated, never the basis, which would be copied for it.
+    pairs = zip(jtu.tree_leaves(basis), jtu.tree_leaves(conjugate(weighted(x, weight))), strict=True)
+    return jnp.conj(_sum_leaves([_contract(q, a, range(1, q.ndim), range(a.ndim)) for q, a in pairs]))
 
 
 def combine(basis: PyTree[Array], coefficients: Inexact[Array, " m"]) -> PyTree[Array]:
@@ -110,6 +115,17 @@ def combine(basis: PyTree[Array], coefficients: Inexact[Array, " m"]) -> PyTree[
         return _contract(coefficients_here, rows, range(1), range(1))
 
     return jtu.tree_map(leaf_combination, basis)
+
+
+def normalise(x: PyTree[Array], length: Float[Array, ""], alive: Bool[Array, ""]) -> PyTree[Array]:
+    """`x / length` where `alive`, else zero: with a finite derivative in both cases."""
+    divisor = jnp.where(alive, length, jnp.ones_like(length))
+
+    def divide(leaf: Array) -> Array:
+        # A division: the reciprocal of a very long vector's length would be flushed to zero.
+        return jnp.where(alive, leaf, jnp.zeros_like(leaf)) / divisor.astype(leaf.dtype)
+
+    return jtu.tree_map(divide, x)
 
 
 def scale(a, x: PyTree[Array]) -> PyTree[Array]:
