@@ -45,8 +45,9 @@ def test_hermitian_is_not_symmetric(key):
 def test_a_wrong_row_is_found(key):
     matrix = _matrix(key, (8, 8))
 
+    transposed = matrix.T.at[2].mul(1.001)
+
     def apply(x):
-        transposed = matrix.T.at[2].mul(1.001)
         return jax.custom_derivatives.linear_call(lambda _, v: matrix @ v, lambda _, w: transposed @ w, (), x)
 
     operator = lx.FunctionLinearOperator(apply, jax.ShapeDtypeStruct((8,), jnp.float64))
