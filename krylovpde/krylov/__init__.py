@@ -1,1 +1,8 @@
 """Krylov factorizations and their own adjoints."""
+
+from ._factorization import (
+    Hessenberg as Hessenberg,
+    Tridiagonal as Tridiagonal,
+    arnoldi as arnoldi,
+    lanczos as lanczos,
+)
