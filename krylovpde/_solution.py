@@ -1,0 +1,73 @@
+"""What a solve returns: a value, whether to believe it, and what it cost."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, ArrayLike, Bool, Int, PyTree
+
+
+class RESULTS(eqx.Enumeration):
+    """How a computation ended. The value of each member is the message that is raised for it."""
+
+    successful = ""
+    nonfinite = (
+        "krylovpde met a value that is not finite (NaN or infinity). Check the initial state, the coefficients, the "
+        "sources and the cotangent; a growing solution may also have overflowed."
+    )
+    max_steps_reached = (
+        "krylovpde used up `max_steps` before it reached the last time with the tolerance asked for. "
+        "`solution.stats` (with throw=False) holds the time reached and the error estimate. Raise `max_steps`, raise "
+        "the method's `max_dimension`, or loosen `rtol`."
+    )
+    tolerance_not_reached = (
+        "krylovpde could not reach the tolerance asked for: rounding in this precision, or the fixed Krylov dimension, "
+        "does not allow it. `solution.stats.error_estimate` (with throw=False) holds the error that was reached. "
+        "Loosen `rtol`, use float64, or raise the dimension."
+    )
+    step_underflow = (
+        "krylovpde had to take steps that are too short to advance the time: the operator is far too stiff for a "
+        "polynomial Krylov method in this precision. Use fewer decades of stiffness, or float64."
+    )
+
+
+class Statistics(eqx.Module):
+    """What a solve did, counted while it ran.
+
+    * `applications`, `transpose_applications`: products with the operator and with its transpose.
+    * `parameter_vjps`: vector-Jacobian products with respect to the operator's parameters (backward passes only).
+    * `krylov_dimension`: the largest Krylov dimension that was used.
+    * `num_steps`: sub-steps in time.
+    * `error_estimate`: estimate of the error at the last time, relative to `max(‖result‖, ‖input‖)`.
+    * `time`: the time that was reached, measured from the start.
+    * `method`, `adjoint`: what was used, as static text.
+    """
+
+    applications: Int[Array, "*batch"]
+    transpose_applications: Int[Array, "*batch"]
+    parameter_vjps: Int[Array, "*batch"]
+    krylov_dimension: Int[Array, "*batch"]
+    num_steps: Int[Array, "*batch"]
+    error_estimate: Array
+    time: Array
+    method: str = eqx.field(static=True)
+    adjoint: str = eqx.field(static=True)
+
+
+class Solution(eqx.Module):
+    """A result with its certificate.
+
+    * `value`: the result; every leaf has a new leading axis where an array of times was asked for.
+    * `result`: a member of [`krylovpde.RESULTS`][]; `successful` if the tolerance was met at every time.
+    * `stats`: [`krylovpde.Statistics`][].
+    * `times`: the times of the values.
+    """
+
+    value: PyTree[Any]
+    result: RESULTS
+    stats: Statistics
+    times: ArrayLike | None = None
+
+    @property
+    def successful(self) -> Bool[Array, "*batch"]:
+        """Whether the tolerance was met everywhere."""
+        return self.result == RESULTS.successful

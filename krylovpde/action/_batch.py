@@ -1,0 +1,36 @@
+"""Predicates that a whole batch shares.
+
+Under `vmap`, a `while_loop` whose predicate differs between lanes selects over its whole carry, the Krylov basis
+included, in every iteration. The loops of this package therefore do nothing in lanes that are done, and ask these
+functions, which stay scalar under `vmap`, whether any lane still works.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+@jax.custom_batching.custom_vmap
+def batch_any(predicate: Array) -> Array:
+    """The predicate itself; under `vmap`, whether it holds in any lane (the same scalar for all lanes)."""
+    return predicate
+
+
+@batch_any.def_vmap
+def _(axis_size: int, in_batched: list[bool], predicate: Array) -> tuple[Any, bool]:
+    del axis_size
+    return batch_any(jnp.any(predicate, axis=0) if in_batched[0] else predicate), False
+
+
+@jax.custom_batching.custom_vmap
+def batch_max(number: Array) -> Array:
+    """The number itself; under `vmap`, the largest over all lanes (the same scalar for all lanes)."""
+    return number
+
+
+@batch_max.def_vmap
+def _(axis_size: int, in_batched: list[bool], number: Array) -> tuple[Any, bool]:
+    del axis_size
+    return batch_max(jnp.max(number, axis=0) if in_batched[0] else number), False
