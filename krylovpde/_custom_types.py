@@ -8,6 +8,7 @@ Dimension letters, where they stand in a shape:
 * `...` the shape of a field (`grid.shape`), or of a face of it.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
@@ -28,6 +29,12 @@ Weight: TypeAlias = PyTree[Real[ArrayOrNumPy, "..."]] | None
 
 RealScalar: TypeAlias = Float[ArrayOrNumPy, ""]
 """A real number as an array of shape `()`."""
+
+Number: TypeAlias = int | float | np.integer | np.floating
+"""A real number that is known while Python runs: geometry, not a parameter."""
+
+Numbers: TypeAlias = Sequence[Number] | np.ndarray
+"""A list of such numbers."""
 
 Structure: TypeAlias = PyTree[jax.ShapeDtypeStruct]
 """The shapes and dtypes of a field."""

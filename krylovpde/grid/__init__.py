@@ -1,0 +1,18 @@
+"""Where unknowns live: uniform, graded and radial grids; boundary conditions; sensors."""
+
+from ._base import AbstractGrid as AbstractGrid, cell_volumes as cell_volumes
+from ._boundary import (
+    AbstractCondition as AbstractCondition,
+    Boundary as Boundary,
+    BoundaryLike as BoundaryLike,
+    Dirichlet as Dirichlet,
+    Neumann as Neumann,
+    Periodic as Periodic,
+    Robin as Robin,
+    TotalFlux as TotalFlux,
+    resolve_boundary as resolve_boundary,
+)
+from ._cartesian import Grid as Grid
+from ._checks import as_parameter as as_parameter, is_concrete as is_concrete, known_false as known_false
+from ._radial import RadialGrid as RadialGrid
+from ._sensors import Sensors as Sensors
