@@ -1,0 +1,97 @@
+"""Any optimistix minimiser or least-squares solver, one step at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optimistix as optx
+from jaxtyping import Array, Bool, Int, PyTree, Scalar
+
+from ._driver import AbstractDriver, Objective, Point, all_finite, euclidean_norm
+from ._loss import half_sum_of_squares
+
+
+class OptimistixState(eqx.Module):
+    """Where an optimistix iteration stands; `solver_state` is the solver's own."""
+
+    parameters: PyTree
+    solver_state: PyTree
+    evaluations: Int[Array, ""]
+    accepted: Bool[Array, ""]
+
+
+class OptimistixDriver(AbstractDriver[OptimistixState]):
+    """The `init`, `step`, `terminate` interface of optimistix.
+
+    Each step evaluates the function (a least-squares solver: the residual and its linearisation) at one trial, which
+    its search then accepts or rejects; a trial that is not finite is always rejected and the step shortened. The
+    solver's own tolerances (`rtol`, `atol`) are obeyed beside `fit`'s rules.
+
+    **Arguments:**
+
+    - `solver`: an `optimistix.AbstractMinimiser` or `AbstractLeastSquaresSolver`.
+    - `options`: handed to the solver (for example `{"jac": "bwd"}`).
+    """
+
+    solver: Any
+    options: dict[str, Any] = eqx.field(default_factory=dict)
+    stuck_reason: str = eqx.field(
+        static=True, default="the optimistix solver could not go on (its parameters or its linear solve are not finite)"
+    )
+
+    def init(self, objective: Objective, parameters: PyTree) -> OptimistixState:
+        function = _function(self.solver)
+        out, aux = eqx.filter_eval_shape(function, parameters, objective)
+        state = self.solver.init(function, parameters, objective, self.options, out, aux, frozenset())
+        unevaluated = OptimistixState(parameters, state, jnp.asarray(0), jnp.asarray(True))
+        # The first step of every solver evaluates the start and accepts it.
+        return eqx.tree_at(lambda s: s.accepted, self.step(objective, unevaluated), jnp.asarray(True))
+
+    def step(self, objective: Objective, state: OptimistixState) -> OptimistixState:
+        parameters, solver_state, _ = self.solver.step(
+            _function(self.solver), state.parameters, objective, self.options, state.solver_state, frozenset()
+        )
+        same = [jnp.all(a == b) for a, b in zip(*map(jtu.tree_leaves, (parameters, state.parameters)), strict=True)]
+        moved = jnp.logical_not(jnp.all(jnp.stack(same)))
+        return OptimistixState(parameters, solver_state, state.evaluations + 1, moved)
+
+    def point(self, objective: Objective, state: OptimistixState) -> Point:
+        value, gradient = _value_and_gradient(objective, state)
+        converged, result = self.solver.terminate(
+            _function(self.solver), state.parameters, objective, self.options, state.solver_state, frozenset()
+        )
+        successful = result == optx.RESULTS.successful
+        return Point(
+            state.parameters,
+            value,
+            euclidean_norm(gradient),
+            state.evaluations,
+            state.accepted,
+            stuck=jnp.logical_not(successful & all_finite(state.parameters)),
+            converged=converged & successful,
+        )
+
+
+def _minimised(parameters: PyTree, objective: Objective) -> tuple[Scalar, None]:
+    return objective(parameters), None
+
+
+def _squared(parameters: PyTree, objective: Objective) -> tuple[PyTree[Array], None]:
+    return objective.residual(parameters), None
+
+
+def _function(solver: Any) -> Callable:
+    return _squared if isinstance(solver, optx.AbstractLeastSquaresSolver) else _minimised
+
+
+def _value_and_gradient(objective: Objective, state: OptimistixState) -> tuple[Scalar, PyTree[Array]]:
+    """From the solver's own record of the accepted point; evaluated anew for solvers that keep none (Nelder–Mead)."""
+    info = getattr(state.solver_state, "f_info", None)
+    if hasattr(info, "residual") and hasattr(info, "compute_grad"):
+        return half_sum_of_squares(info.residual), info.compute_grad()
+    if hasattr(info, "f") and hasattr(info, "grad"):
+        return info.f, info.grad
+    return jax.value_and_grad(objective)(state.parameters)
