@@ -99,9 +99,9 @@ def read(folder: Path) -> dict[float, tuple[jax.Array, jax.Array]]:
     if not path.is_file():
         sys.exit(
             f"column_tracer: there is no file {path}.\n"
-            "It holds the breakthrough curves of figure 7-3a of the CXTFIT manual (repository hzhang4/cxtfit, file "
-            "examples/input/FIG7-3A.IN), as a table with the columns depth_cm,time_as_given,c_over_c0. Put it "
-            "there, or name the folder that holds column_tracer_cxtfit/ with --data DIR or in the variable KRYLOVPDE_DATA."
+            "It holds the breakthrough curves of figure 7-3a of the CXTFIT manual (repository hzhang4/cxtfit, file\n"
+            "examples/input/FIG7-3A.IN) as a table with the columns depth_cm,time_as_given,c_over_c0.\n"
+            "Put it there, or name the folder that holds column_tracer_cxtfit by --data DIR or in KRYLOVPDE_DATA."
         )
     columns = ("depth_cm", "time_as_given", "c_over_c0")
     with path.open(newline="") as file:
