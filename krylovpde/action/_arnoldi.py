@@ -118,6 +118,9 @@ class Arnoldi(AbstractKrylov):
         kernel = matrix_pairing(order, level_dual, level, offset, span, dual.small, primal.small)
         return kernel * (dual.norm * primal.norm).astype(kernel.dtype)
 
+    def sizes(self, capacity: int) -> tuple[int, ...]:
+        return (capacity,)
+
     def to_basis(self, reduction: Reduction, coordinates: Inexact[Array, "k capacity"]) -> Inexact[Array, "k capacity"]:
         return coordinates
 

@@ -98,3 +98,7 @@ class AbstractKrylov(AbstractMethod):
         self, reduction: Reduction, coordinates: Inexact[Array, "k capacity"]
     ) -> Inexact[Array, "k capacity"]:
         """Columns of `pairing`'s internal coordinates of the dual space, in its basis."""
+
+    @abc.abstractmethod
+    def sizes(self, capacity: int) -> tuple[int, ...]:
+        """Static sizes, ending at the capacity, to which work on a space of fewer vectors is cut down."""

@@ -30,6 +30,12 @@ def default_capacity(structure: Any, lowest: int, highest: int) -> int:
     return min(max(size, 1), int(np.clip(_BASIS_BYTES // max(width, 1), lowest, highest)))
 
 
+def record_slots(capacity: int, structure: Any, count: int) -> int:
+    """For how many steps the spaces of `count` starts are kept for a backward pass; later ones are built again."""
+    width = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jtu.tree_leaves(structure))
+    return int(np.clip(_BASIS_BYTES // max(width * capacity * count, 1), 1, 16))
+
+
 def checkpoints(capacity: int, first: int, ratio: float) -> tuple[int, ...]:
     """Dimensions at which a growing space is judged: geometric, ending at the capacity."""
     dimensions, dimension = [], first

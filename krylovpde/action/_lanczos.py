@@ -140,8 +140,8 @@ class Lanczos(AbstractKrylov):
         primal: Reduction,
     ) -> Inexact[Array, "capacity capacity"]:
         capacity = dual.small.values.size
-        sizes = checkpoints(capacity, _FIRST_CHECK, 2.0)
-        index = jnp.searchsorted(jnp.asarray(sizes), batch_max(dual.dimension))
+        sizes = self.sizes(capacity)
+        index = jnp.searchsorted(jnp.asarray(sizes, jnp.int32), batch_max(dual.dimension))
         branches = [functools.partial(_kernel, size, order, level_dual, level) for size in sizes]
         small_dual = eqx.tree_at(lambda e: e.vectors, dual.small, dual.small.vectors[0])
         small_primal = eqx.tree_at(lambda e: e.vectors, primal.small, primal.small.vectors[0])
@@ -152,6 +152,12 @@ class Lanczos(AbstractKrylov):
             # Skew and real: the factors are real only in the basis.
             return jnp.real(jnp.conj(dual.small.vectors) @ kernel @ primal.small.vectors.T)
         return kernel
+
+    def sizes(self, capacity: int) -> tuple[int, ...]:
+        # Some of the dimensions at which `reduce` diagonalised: a space of d vectors was diagonalised at the first
+        # such dimension >= d, so no eigenpair of it lies beyond the first size >= d.
+        checks = checkpoints(capacity, _FIRST_CHECK, _CHECK_RATIO)
+        return tuple(sorted({*checks[4::3], capacity}))
 
     def to_basis(self, reduction: Reduction, coordinates: Inexact[Array, "k capacity"]) -> Inexact[Array, "k capacity"]:
         if reduction.small.real and jnp.iscomplexobj(reduction.small.vectors):

@@ -192,7 +192,7 @@ class Step(eqx.Module):
     """What the backward pass needs to know about one step."""
 
     time: Real[Array, ""]
-    length: Real[Array, ""]
+    end: Real[Array, ""]
     first_output: Int[Array, ""]
     state: tuple[PyTree[Array], ...]
 
@@ -218,6 +218,7 @@ class March(eqx.Module):
     outputs: PyTree[Array]
     counters: Counters
     result: RESULTS
+    scales: Array
     record: Record | None
 
 
@@ -229,11 +230,11 @@ def advance_state(
         settings.method.coefficients(order, level - order + 1, level, step, space)[0]
         for level, space in enumerate(spaces)
     ]
-    moved = [_component(order, component, spaces, tables) for component in range(order)]
+    moved = [component_from_tables(order, component, spaces, tables) for component in range(order)]
     return (*moved, *shift_chain(state[order:], step))
 
 
-def _component(order: int, component: int, spaces: list[Reduction], tables: list[Array]) -> PyTree[Array]:
+def component_from_tables(order: int, component: int, spaces: list[Reduction], tables: list[Array]) -> PyTree[Array]:
     """Component of the state from coefficients `tables[l][k] = F_(l-order+1+k)` (one set or a stack of them)."""
     parts = [lift(space, table[..., order - 1 - component, :]) for space, table in zip(spaces, tables, strict=True)]
     total = parts[0]
@@ -272,9 +273,10 @@ def march(settings: Settings, problem: Problem, start: tuple[PyTree[Array], ...]
         outputs=_empty_outputs(problem, start, schedule.times.size),
         counters=Counters.zero(scales.dtype),
         result=RESULTS.where(jnp.all(jnp.isfinite(scales)), RESULTS.successful, RESULTS.nonfinite),
+        scales=scales,
         record=_empty_record(settings, problem, start, schedule, slots) if slots else None,
     )
-    body = functools.partial(_march_step, settings, problem, start, scales, schedule)
+    body = functools.partial(_march_step, settings, problem, start, schedule)
 
     def working(carry: March) -> Bool[Array, ""]:
         return batch_any((carry.next_output < schedule.times.size) & (carry.result == RESULTS.successful))
@@ -288,7 +290,6 @@ def _march_step(
     settings: Settings,
     problem: Problem,
     start: tuple[PyTree[Array], ...],
-    scales: Array,
     schedule: Schedule,
     carry: March,
 ) -> March:
@@ -301,7 +302,7 @@ def _march_step(
     total = schedule.last(target)
     # Lanes that are done build spaces from zero, which takes no application.
     working_state = select(active, state, jtu.tree_map(jnp.zeros_like, state))
-    here = jnp.maximum(scales, initial_scales(problem, working_state))
+    here = jnp.maximum(carry.scales, initial_scales(problem, working_state))
     levels = tuple(range(len(start)))
     goal = jnp.where(active, total - time, 0.0)
     spaces, step, error = build(
@@ -312,7 +313,7 @@ def _march_step(
     end = jnp.where(reached, total, time + step)
     record = carry.record
     if record is not None:
-        record = _remember(record, active, Step(time, step, carry.next_output, state), spaces)
+        record = _remember(record, active, Step(time, end, carry.next_output, state), spaces)
     next_output, outputs = _write_outputs(
         settings, problem, schedule, spaces, working_state, time, end, active, carry.next_output, carry.outputs
     )
@@ -333,6 +334,7 @@ def _march_step(
         outputs=outputs,
         counters=counters,
         result=_judge(settings, carry.result, active, more, spaces, counters, time, end, goal),
+        scales=carry.scales,
         record=record,
     )
 
@@ -396,8 +398,8 @@ def _reader(settings: Settings, problem: Problem, spaces: list[Reduction], state
             for level, space in enumerate(spaces)
         ]
         if problem.observation is not None:
-            return _component(order, problem.observation.component, seen, tables)
-        return tuple(_component(order, component, spaces, tables) for component in range(order))
+            return component_from_tables(order, problem.observation.component, seen, tables)
+        return tuple(component_from_tables(order, component, spaces, tables) for component in range(order))
 
     return read
 

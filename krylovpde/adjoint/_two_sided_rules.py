@@ -1,0 +1,450 @@
+"""Two functions, `act` and `pull`, and their derivatives of every order and mode: themselves.
+
+With `J(θ, z, t, g) = Σ_i <g_i, C exp(t_i 𝒜(θ)) z>` (𝒜 the first-order form of `dᵠu/dtᵠ = A u + sources`, C an observation)
+
+    act  = ∂J/∂g                 the outputs at every time
+    pull = ∂J/∂(θ, z)            the cotangents
+
+The tangent of each is the same function of the `TangentOperator`, with its own Krylov spaces and its own error estimate;
+since the Hessian of J is symmetric, the transposes are the same functions again. So whatever mixture of `jvp`, `vjp`,
+`linearize` and `vmap` is asked for, only these two ever run, and no derivative enters a Krylov loop: there it would see
+the part of the Krylov polynomial that nothing controls (NUMERICS 3.3).
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Int, PyTree, Real
+
+from .._solution import RESULTS
+from ..action._arnoldi import Arnoldi
+from ..action._grow import record_slots
+from ..action._march import March, Observation, Problem, Schedule, Settings, march, select, shift_chain
+from ..krylov._space import add, norm, scale
+from ..operator import weight
+from ._backward import pull_back
+from ._linear_map import linear_map
+from ._tangent import TangentOperator
+
+
+# A tangent is scaled to be this many times larger than what it is the tangent of, so that the tolerance of the pair is
+# a tolerance of the tangent (unscaled, a tangent of 1e-6 of the state was 40 % wrong: NUMERICS 7.5).
+_TANGENT_SHARE = 10.0
+
+
+class Rules(eqx.Module):
+    """What is static about a solve and all its derivatives."""
+
+    settings: Settings
+    order: int = eqx.field(static=True)
+    margin: float = eqx.field(static=True)
+    throw: bool = eqx.field(static=True)
+
+    def for_gradient(self) -> "Rules":
+        """The same with the tolerance that both sides of a gradient aim at."""
+        settings = self.settings
+        tight = Settings(settings.method, self._tight(settings.rtol), settings.atol / self.margin, settings.max_steps)
+        return Rules(tight, self.order, 1.0, self.throw)
+
+    def _tight(self, rtol: float) -> float:
+        return rtol / self.margin
+
+    def for_tangent(self) -> "Rules":
+        """The same on a `TangentOperator`, which is never self-adjoint."""
+        tight = self.for_gradient().settings
+        method = tight.method if isinstance(tight.method, Arnoldi) else Arnoldi()
+        max_steps = max(tight.max_steps, method.max_steps)
+        return Rules(Settings(method, tight.rtol, tight.atol, max_steps), self.order, 1.0, self.throw)
+
+
+class Report(eqx.Module):
+    """How a forward march went."""
+
+    applications: Int[Array, ""]
+    dimension: Int[Array, ""]
+    steps: Int[Array, ""]
+    error: Real[Array, ""]
+    time: Real[Array, ""]
+    result: RESULTS
+
+
+class Arguments(eqx.Module):
+    """The differentiable arguments of `J` but for the cotangent."""
+
+    operator: lx.AbstractLinearOperator
+    observation: Observation | None
+    state: tuple[PyTree[Array], ...]
+    times: Real[Array, " n"]
+
+
+class Direction(eqx.Module):
+    """A tangent or cotangent of `Arguments` (but for the times): inexact arrays only."""
+
+    operator: PyTree
+    observation: PyTree
+    state: tuple[PyTree[Array], ...]
+
+
+# ---- act
+
+
+def act(rules: Rules, arguments: Arguments) -> tuple[PyTree[Array], Report]:
+    """The outputs at all times (stacked, in the order of `times`), and a report."""
+    arrays, rest = eqx.partition(arguments, eqx.is_array)
+
+    @jax.custom_jvp
+    def evaluate(arrays):
+        outputs, report, _ = _run(rules, eqx.combine(arrays, rest), recorded=False)
+        return outputs, report
+
+    @functools.partial(evaluate.defjvp, symbolic_zeros=True)
+    def _rule(primals, tangents):
+        return _act_rule(rules, rest, primals[0], tangents[0])
+
+    return evaluate(arrays)
+
+
+def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March]:
+    schedule = Schedule(arguments.times)
+    slots = _slots(rules, arguments) if recorded else 0
+    final = march(rules.settings, _problem(rules, arguments), arguments.state, schedule, slots)
+    outputs = jtu.tree_map(lambda leaf: leaf[schedule.inverse], final.outputs)
+    counters = final.counters
+    report = Report(
+        counters.applications, counters.dimension, counters.steps, counters.error, final.time, final.result
+    )
+    return outputs, report, final
+
+
+def _slots(rules: Rules, arguments: Arguments) -> int:
+    capacity = rules.settings.method.capacity(arguments.operator)
+    return record_slots(capacity, arguments.operator.in_structure(), len(arguments.state))
+
+
+def _problem(rules: Rules, arguments: Arguments) -> Problem:
+    operator_weight = jax.lax.stop_gradient(weight(arguments.operator))
+    return Problem(arguments.operator, operator_weight, arguments.observation, rules.order)
+
+
+def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any) -> tuple[Any, Any]:
+    arguments = eqx.combine(arrays, rest)
+    parameters_move = _moves(tangents.operator) or _moves(tangents.observation)
+    if not parameters_move:
+        outputs, report = act(rules, arguments)
+        change = _state_change(rules, rest, arrays, tangents) if _moves(tangents.state) else None
+    else:
+        rules = rules.for_gradient()
+        outputs, report, record = _run(rules, arguments, recorded=True)
+        record = jtu.tree_map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, record)
+        direction = _direction(arguments, tangents)
+        change = linear_map(
+            functools.partial(_act_along, rules, rest),
+            functools.partial(_pull_recorded, rules, rest),
+            (arrays, record),
+            direction,
+        )
+    if _moves(tangents.times):
+        speed = rate(rules, arguments)
+        times_change = _instantiate(tangents.times, arguments.times)
+        drift = jtu.tree_map(lambda leaf: _rows(times_change, leaf) * leaf, speed)
+        change = drift if change is None else add(change, drift)
+    if change is None:
+        change = jtu.tree_map(jnp.zeros_like, outputs)
+    return (outputs, report), (change, _no_tangent(report))
+
+
+def _state_change(rules: Rules, rest, arrays, tangents):
+    """The tangent of a start state alone: the outputs are linear in it, so nothing is augmented."""
+
+    def forward(residuals, state):
+        arguments = eqx.combine(residuals, rest)
+        outputs, report = act(rules, dataclasses.replace(arguments, state=state))
+        return _checked(rules, report.result, outputs)
+
+    def backward(residuals, cotangents):
+        arguments = eqx.combine(residuals, rest)
+        arguments = dataclasses.replace(arguments, state=jtu.tree_map(jnp.zeros_like, arguments.state))
+        return pull(rules.for_gradient(), arguments, cotangents, parameters=False)[0].state
+
+    state = jtu.tree_map(_instantiate, tangents.state, arrays.state, is_leaf=_is_symbolic)
+    return linear_map(forward, backward, arrays, state)
+
+
+def _act_along(rules: Rules, rest: Any, residuals: Any, direction: Direction) -> PyTree[Array]:
+    arrays, _ = residuals
+    return act_tangent(rules, eqx.combine(arrays, rest), direction)
+
+
+def _pull_recorded(rules: Rules, rest: Any, residuals: Any, cotangents: PyTree[Array]) -> Direction:
+    arrays, record = residuals
+    return pull(rules, eqx.combine(arrays, rest), cotangents, record=record)[0]
+
+
+def act_tangent(rules: Rules, arguments: Arguments, direction: Direction) -> PyTree[Array]:
+    """The derivative of `act` along a direction (times fixed): `act` of the pair."""
+    factor = _tangent_factor(rules, arguments, direction, None)
+    outputs, report = act(rules.for_tangent(), _augment(arguments, direction, factor))
+    change = outputs[1] if arguments.observation is not None else tuple(change for _, change in outputs)
+    return scale(1.0 / factor, _checked(rules, report.result, change))
+
+
+def rate(rules: Rules, arguments: Arguments) -> PyTree[Array]:
+    """The time derivative of the outputs, from the states themselves: `C 𝒜 z(t_i)`."""
+    states, _ = act(rules, dataclasses.replace(arguments, observation=None))
+
+    def at(t: Array, state: tuple[PyTree[Array], ...]) -> PyTree[Array]:
+        highest = arguments.operator.mv(state[0])
+        sources = shift_chain(arguments.state[rules.order :], t)
+        speed = (*state[1:], add(highest, sources[0]) if sources else highest)
+        observation = arguments.observation
+        return speed if observation is None else observation.operator.mv(speed[observation.component])
+
+    return jax.vmap(at)(arguments.times, states)
+
+
+# ---- pull
+
+
+class PullReport(eqx.Module):
+    """How a backward march went, the forward march that it needed included."""
+
+    applications: Int[Array, ""]
+    transpose_applications: Int[Array, ""]
+    parameter_vjps: Int[Array, ""]
+    dimension: Int[Array, ""]
+    steps: Int[Array, ""]
+    error: Real[Array, ""]
+    result: RESULTS
+
+
+def pull(
+    rules: Rules, arguments: Arguments, cotangents: PyTree[Array], *, parameters: bool = True, record: Any = None
+) -> tuple[Direction, PullReport]:
+    """Cotangents of `Σ_i <g_i, output_i>`; zero with respect to the operator where `parameters` is false.
+
+    `record`: what a forward march with the same arguments left, to be used instead of marching again.
+    """
+    arrays, rest = eqx.partition(arguments, eqx.is_array)
+
+    @jax.custom_jvp
+    def evaluate(arrays, cotangents, record):
+        return _run_back(rules, eqx.combine(arrays, rest), cotangents, parameters, record)
+
+    @functools.partial(evaluate.defjvp, symbolic_zeros=True)
+    def _rule(primals, tangents):
+        arrays, cotangents, record = primals
+        out, report = evaluate(arrays, cotangents, record)
+        # The record is a function of the arguments that changes nothing but the cost: it has no tangent of its own.
+        if not (_moves(tangents[0]) or _moves(tangents[1])):
+            return (out, report), (jtu.tree_map(jnp.zeros_like, out), _no_tangent(report))
+        along = (
+            _direction(arrays, tangents[0]),
+            _instantiate(tangents[0].times, arrays.times),
+            jtu.tree_map(_instantiate, tangents[1], cotangents, is_leaf=_is_symbolic),
+        )
+        change = linear_map(
+            functools.partial(_pull_along, rules, rest, parameters),
+            functools.partial(_pull_along_transposed, rules, rest, parameters),
+            (arrays, cotangents),
+            along,
+        )
+        return (out, report), (change, _no_tangent(report))
+
+    return evaluate(arrays, cotangents, record)
+
+
+def _run_back(rules: Rules, arguments: Arguments, cotangents, parameters: bool, record) -> tuple[Direction, PullReport]:
+    schedule = Schedule(arguments.times)
+    own = record is None
+    if own:
+        record = _run(rules, arguments, recorded=True)[2]
+    problem = _problem(rules, arguments)
+    ordered = jtu.tree_map(lambda leaf: leaf[schedule.order], cotangents)
+    pulled = pull_back(rules.settings, problem, arguments.state, schedule, record, ordered, parameters)
+    forward = record.counters.applications if own else jnp.zeros_like(pulled.rebuilt)
+    # With nothing to pull back the gradient is zero, whatever became of the forward march.
+    asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(ordered)]))
+    result = RESULTS.where(record.result == RESULTS.successful, pulled.result, record.result)
+    result = RESULTS.where(asked, result, RESULTS.successful)
+    direction = Direction(pulled.operator, pulled.observation, pulled.start)
+    direction = select(asked, direction, jtu.tree_map(jnp.zeros_like, direction))
+    report = PullReport(
+        applications=forward + pulled.rebuilt,
+        transpose_applications=pulled.counters.applications,
+        parameter_vjps=pulled.parameter_vjps,
+        dimension=jnp.maximum(pulled.counters.dimension, record.counters.dimension),
+        steps=pulled.counters.steps,
+        error=jnp.maximum(pulled.counters.error, record.counters.error),
+        result=result,
+    )
+    return _checked(rules, result, direction), report
+
+
+def _pull_along(rules: Rules, rest, parameters: bool, residuals, along) -> Direction:
+    """The derivative of `pull`: its own value on the pair, in the primal's place, and the part from the times."""
+    arrays, cotangents = residuals
+    arguments = eqx.combine(arrays, rest)
+    direction, times_change, cotangents_change = along
+    change = _pull_tangent(rules, arguments, cotangents, direction, cotangents_change, parameters)
+    pulled = jtu.tree_map(lambda g: _rows(times_change, g) * g, cotangents)
+    drift = jax.vjp(functools.partial(_rate_of, rules, arguments), _own_direction(arguments))[1](pulled)[0]
+    if not parameters:
+        drift = dataclasses.replace(drift, operator=_zeros(change.operator), observation=_zeros(change.observation))
+    return jtu.tree_map(jnp.add, change, drift)
+
+
+def _pull_along_transposed(rules: Rules, rest, parameters: bool, residuals, direction: Direction):
+    arrays, cotangents = residuals
+    arguments = eqx.combine(arrays, rest)
+    if not parameters:
+        direction = dataclasses.replace(
+            direction, operator=_zeros(direction.operator), observation=_zeros(direction.observation)
+        )
+    zero = _zeros(cotangents)
+    change = _pull_tangent(rules, arguments, cotangents, direction, zero, True)
+    outputs_change = act_tangent(rules, arguments, direction)
+    speeding = jax.jvp(functools.partial(_rate_of, rules, arguments), (_own_direction(arguments),), (direction,))[1]
+    times_change = jtu.tree_map(
+        lambda g, v: jnp.sum((g * v).reshape(g.shape[0], -1), axis=1), cotangents, speeding
+    )
+    total = functools.reduce(jnp.add, [_as_real(leaf, arguments.times) for leaf in jtu.tree_leaves(times_change)])
+    return change, total, outputs_change
+
+
+def _rate_of(rules: Rules, arguments: Arguments, direction: Direction) -> PyTree[Array]:
+    _, rest = eqx.partition((arguments.operator, arguments.observation), eqx.is_inexact_array)
+    operator, observation = eqx.combine((direction.operator, direction.observation), rest)
+    return rate(rules, Arguments(operator, observation, direction.state, arguments.times))
+
+
+def _own_direction(arguments: Arguments) -> Direction:
+    """The inexact arrays of the arguments themselves, laid out as a direction."""
+    operator, observation = eqx.filter((arguments.operator, arguments.observation), eqx.is_inexact_array)
+    return Direction(operator, observation, arguments.state)
+
+
+def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cotangents_change, parameters: bool):
+    factor = _tangent_factor(rules, arguments, direction, (cotangents, cotangents_change))
+    changed = scale(factor, cotangents_change)
+    if arguments.observation is not None:
+        paired = (changed, cotangents)
+    else:
+        paired = tuple(zip(changed, cotangents, strict=True))
+    augmented = _augment(arguments, direction, factor)
+    pulled, _ = pull(rules.for_tangent(), augmented, paired, parameters=parameters)
+    observation = pulled.observation
+    if observation is not None:
+        # Back from the observation of pairs to that of a single state.
+        observation = eqx.tree_at(lambda o: o.operator, observation, observation.operator.operator)
+    change = Direction(pulled.operator.operator, observation, tuple(first for first, _ in pulled.state))
+    return jtu.tree_map(lambda leaf: leaf * (1.0 / factor).astype(leaf.real.dtype), change)
+
+
+def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Arguments:
+    observation = arguments.observation
+    if observation is not None:
+        tangent = scale(factor, direction.observation).operator
+        observation = Observation(TangentOperator(observation.operator, tangent), observation.component)
+    return Arguments(
+        TangentOperator(arguments.operator, scale(factor, direction.operator)),
+        observation,
+        tuple(zip(arguments.state, scale(factor, direction.state), strict=True)),
+        arguments.times,
+    )
+
+
+def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, cotangents) -> Array:
+    """By how much a tangent is enlarged: until it is `_TANGENT_SHARE` times the state, by a first-order estimate.
+
+    A power of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    """
+    tangent = TangentOperator(arguments.operator, direction.operator)
+    duration = jnp.max(jnp.abs(arguments.times)) ** rules.order
+    zero = jtu.tree_map(jnp.zeros_like, arguments.state[0])
+    moved = tangent.mv((arguments.state[0], zero))[1]
+    size = norm(arguments.state)
+    change = jnp.maximum(norm(direction.state), duration.astype(size.dtype) * norm(moved))
+    ratios = [_ratio(size, change)]
+    if cotangents is not None:
+        ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
+    factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
+    factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
+    return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+
+
+def _ratio(size: Array, change: Array) -> Array:
+    usable = (size > 0) & (change > 0)
+    return jnp.where(usable, size / jnp.where(usable, change, 1.0), jnp.inf)
+
+
+# ---- small things
+
+
+def _checked(rules: Rules, result: RESULTS, values: PyTree) -> PyTree:
+    """A derivative that failed raises (threaded through the values, so that it is not dead code), or is NaN."""
+    failed = result != RESULTS.successful
+    if rules.throw:
+        return result.error_if(values, failed)
+    return jtu.tree_map(lambda leaf: jnp.where(failed, jnp.nan, leaf), values)
+
+
+def _is_symbolic(node: Any) -> bool:
+    return isinstance(node, SymbolicZero)
+
+
+def _moves(tangents: PyTree) -> bool:
+    return any(
+        not _is_symbolic(leaf) and getattr(leaf, "dtype", None) != jax.dtypes.float0
+        for leaf in jtu.tree_leaves(tangents, is_leaf=_is_symbolic)
+    )
+
+
+def _instantiate(tangent: Any, primal: Array) -> Array:
+    return jnp.zeros_like(primal) if _is_symbolic(tangent) else tangent
+
+
+def _direction(arguments: Any, tangents: Any) -> Direction:
+    """The tangents of the inexact arrays, symbolic zeros made real."""
+
+    def instantiate(primal, tangent):
+        if not eqx.is_inexact_array(primal):
+            return None
+        return _instantiate(tangent, primal)
+
+    def filled(primal, tangent):
+        return jtu.tree_map(instantiate, eqx.filter(primal, eqx.is_array), tangent)
+
+    return Direction(
+        filled(arguments.operator, tangents.operator),
+        filled(arguments.observation, tangents.observation),
+        filled(arguments.state, tangents.state),
+    )
+
+
+def _no_tangent(report: PyTree) -> PyTree:
+    def zero(leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return jnp.zeros_like(leaf)
+        return np.zeros(leaf.shape, jax.dtypes.float0)
+
+    return jtu.tree_map(zero, report)
+
+
+def _zeros(tree: PyTree) -> PyTree:
+    return jtu.tree_map(jnp.zeros_like, tree)
+
+
+def _rows(values: Array, like: Array) -> Array:
+    return values.reshape((-1,) + (1,) * (like.ndim - 1)).astype(like.dtype)
+
+
+def _as_real(values: Array, like: Array) -> Array:
+    return jnp.real(values).astype(like.dtype)
