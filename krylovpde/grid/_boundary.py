@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from ._base import AbstractGrid
 from ._checks import as_parameter
+from ._radial import RadialGrid
 
 
 class AbstractCondition(eqx.Module):
@@ -172,6 +173,9 @@ def resolve_boundary(
                 f"`{where}(boundary=...)`: Periodic stands on both sides of an axis, but axis {axis} has "
                 f"{type(pair[0]).__name__} below and {type(pair[1]).__name__} above."
             )
+            raise ValueError(message)
+        if all(periodic) and isinstance(grid, RadialGrid):
+            message = f"`{where}(boundary=...)`: a radius is not periodic; the two sides of a RadialGrid never meet."
             raise ValueError(message)
         for condition in pair:
             _check_condition(condition, axis, grid, allowed, where)

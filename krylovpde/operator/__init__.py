@@ -2,11 +2,27 @@
 
 from . import _lineax as _lineax
 from ._annotate import AnnotatedOperator as AnnotatedOperator, annotate as annotate
+from ._assemble import (
+    Laplacian as Laplacian,
+    Transport as Transport,
+    flux_operator as flux_operator,
+    wall_source as wall_source,
+)
 from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
+from ._block import BlockOperator as BlockOperator
+from ._flux import FluxOperator as FluxOperator
+from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
+from ._precision import (
+    add_in_precision as add_in_precision,
+    cast_tree as cast_tree,
+    common_precision as common_precision,
+)
 from ._properties import (
     is_self_adjoint as is_self_adjoint,
     is_skew_adjoint as is_skew_adjoint,
     spectral_bound as spectral_bound,
     weight as weight,
 )
+from ._scheme import AbstractScheme as AbstractScheme, Central as Central, Upwind as Upwind
+from ._sparse import SparseOperator as SparseOperator
 from ._tags import self_adjoint_tag as self_adjoint_tag, skew_adjoint_tag as skew_adjoint_tag

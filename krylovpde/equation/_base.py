@@ -1,0 +1,66 @@
+"""What every equation answers."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import lineax as lx
+from jaxtyping import Array, Inexact, PyTree
+
+from ..operator import add_in_precision
+
+
+class AbstractEquation(eqx.Module):
+    r"""A linear or semilinear evolution equation, discretised in space; public to subclass.
+
+        order 1:   u_t  = A u + b + nonlinear(t, u)          state: the field u
+        order 2:   u_tt = A u + b                            state: WaveState(u, u_t)
+
+    A subclass gives `operator()`; it may give `order`, `source`, `forcing()` and `nonlinear(t, u)`. Its fields are
+    parameters: leaves of the pytree that derivatives reach, used in `operator()` and `forcing()` and nowhere before.
+
+    !!! Example
+
+        ```python
+        class Decay(kp.AbstractEquation):
+            rate: jax.Array
+
+            def operator(self):
+                return lx.DiagonalLinearOperator(-self.rate)
+        ```
+    """
+
+    order: ClassVar[int] = 1
+    # No annotation: a subclass may make it a field, with this default.
+    source = None
+
+    @abc.abstractmethod
+    def operator(self) -> lx.AbstractLinearOperator:
+        """The linear part `A`, on the field (not on a `WaveState`)."""
+
+    def forcing(self) -> PyTree[Inexact[Array, "..."]] | None:
+        """The constant part `b`: source and boundary values, as a field; `None` where there is none by construction."""
+        return None
+
+    def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]] | None:
+        """The rest of the right-hand side at time `t`; `None` for a linear equation."""
+        del t, u
+
+    def vector_field(self, t: Any, u: PyTree, args: Any = None) -> PyTree[Inexact[Array, "..."]]:
+        """The time derivative of the state, for any ODE solver: `diffrax.ODETerm(equation.vector_field)`.
+
+        **Arguments:**
+
+        - `t`: the time.
+        - `u`: the state.
+        - `args`: ignored; part of Diffrax's signature.
+
+        **Returns:**
+
+        A pytree like `u`.
+        """
+        del args
+        rate = self.operator().mv(u)
+        for term in (self.forcing(), self.nonlinear(t, u)):
+            rate = rate if term is None else add_in_precision(rate, term)
+        return rate

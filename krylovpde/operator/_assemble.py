@@ -1,0 +1,172 @@
+"""From parameters of cells to coefficients of faces: done once, outside of every loop, and differentiable."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array
+
+from ..grid import AbstractCondition, AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
+from ._flux import FluxOperator
+from ._kernel import FaceCoefficients, Values, following
+from ._scheme import AbstractScheme, Central
+from ._walls import Wall, wall
+
+Conditions = tuple[tuple[AbstractCondition, AbstractCondition], ...]
+
+
+class Transport(NamedTuple):
+    """A velocity, one cell-centred component per axis, and the scheme that interpolates what it carries."""
+
+    velocity: tuple[Values, ...]
+    scheme: AbstractScheme
+
+
+def flux_operator(
+    grid: AbstractGrid,
+    diffusivity: tuple[Values, ...],
+    conditions: Conditions,
+    *,
+    transport: Transport | None = None,
+    reaction: Values | None = None,
+    scale: Values | None = None,
+) -> FluxOperator:
+    """`scale (div(diffusivity grad u) - div(velocity u) + reaction u)` with homogeneous boundary values.
+
+    **Arguments:**
+
+    - `grid`: where.
+    - `diffusivity`: one per axis, numbers as arrays of shape `()` or arrays of `grid.shape`; all of one precision.
+    - `conditions`: `(lower, upper)` per axis.
+    - `transport`, `reaction`, `scale`: in the same precision, or `None`.
+
+    **Returns:**
+
+    The operator. Scalar parameters stay small: their face coefficients are not blown up to fields.
+    """
+    faces, sinks = [], []
+    for axis, kappa in enumerate(diffusivity):
+        periodic = isinstance(conditions[axis][0], Periodic)
+        coefficients = _face_coefficients(grid, axis, periodic, kappa, transport)
+        if grid.is_uniform(axis):
+            coefficients = _divide(coefficients, float(grid.cell_measures(axis)[0]))
+        faces.append(coefficients)
+        sinks += [-part.sink for part in _axis_walls(grid, axis, kappa, conditions, transport) if part.sink is not None]
+    diagonal = _collect(sinks if reaction is None else [*sinks, _to_field_rank(reaction, grid)])
+    scale = None if scale is None else _to_field_rank(scale, grid)
+    periodic_axes = tuple(isinstance(pair[0], Periodic) for pair in conditions)
+    return FluxOperator(grid, tuple(faces), diagonal, scale, periodic_axes)
+
+
+def wall_source(
+    grid: AbstractGrid,
+    diffusivity: tuple[Values, ...],
+    conditions: Conditions,
+    transport: Transport | None = None,
+) -> Array | None:
+    """The inhomogeneous part of the boundary conditions as a source per unit volume, or `None` where all are zero."""
+    parts = [
+        part.source
+        for axis, kappa in enumerate(diffusivity)
+        for part in _axis_walls(grid, axis, kappa, conditions, transport)
+        if part.source is not None
+    ]
+    return jnp.broadcast_to(sum(parts[1:], start=parts[0]), grid.shape) if parts else None
+
+
+def Laplacian(
+    grid: AbstractGrid,
+    boundary: BoundaryLike = None,
+    *,
+    dtype: DTypeLike | None = None,
+) -> FluxOperator:
+    """`div grad` on a grid, by finite volumes of second order, with homogeneous boundary conditions.
+
+    Self-adjoint in the cell volumes and, unless Robin coefficients differ in sign, negative semidefinite.
+
+    **Arguments:**
+
+    - `grid`: where.
+    - `boundary`: a condition, a tuple with one per axis, or a `Boundary`; `Neumann()` if left out. Only the linear part
+        counts: values and fluxes are taken as zero.
+    - `dtype`: of the coefficients, and so of the input that lineax asks for; the default floating-point dtype if left
+        out. The field's own precision is kept in any case.
+
+    **Returns:**
+
+    A [`krylovpde.operator.FluxOperator`][].
+    """
+    conditions = resolve_boundary(boundary, grid, (Neumann, Dirichlet, Periodic, Robin), "Laplacian")
+    one = jnp.ones((), jnp.result_type(float) if dtype is None else dtype)
+    return flux_operator(grid, (one,) * grid.ndim, conditions)
+
+
+def _face_coefficients(
+    grid: AbstractGrid, axis: int, periodic: bool, kappa: Values, transport: Transport | None
+) -> FaceCoefficients:
+    exchange = _conductance(grid, axis, periodic, kappa)
+    if transport is None:
+        return FaceCoefficients(exchange)
+    velocity = _face_velocity(grid, axis, periodic, transport.velocity[axis])
+    carried = transport.scheme.coefficients(grid, axis, periodic, velocity)
+    return carried._replace(exchange=carried.exchange + exchange)
+
+
+def _conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Values) -> Values:
+    """`area / (h₁/(2κ₁) + h₂/(2κ₂))`: the harmonic mean, exact for a steady flux through a jump of `κ`."""
+    widths = grid.widths(axis)
+    areas = _upper_face_areas(grid, axis)
+    if kappa.ndim == 0:
+        return _on_faces(grid, axis, 2.0 * areas / (widths + np.roll(widths, -1)), kappa) * kappa
+    own = _on_faces(grid, axis, widths, kappa)
+    other = _on_faces(grid, axis, np.roll(widths, -1), kappa)
+    next_kappa = following(kappa, axis, periodic)
+    # Behind the wall `next_kappa` is zero, and so is the conductance there. One vanishing κ is no division by zero.
+    return _on_faces(grid, axis, 2.0 * areas, kappa) * kappa * next_kappa / (own * next_kappa + other * kappa)
+
+
+def _face_velocity(grid: AbstractGrid, axis: int, periodic: bool, velocity: Values) -> Values:
+    """The velocity times the area of each face, linear between the cells beside it."""
+    areas = _on_faces(grid, axis, _upper_face_areas(grid, axis), velocity)
+    if velocity.ndim == 0:
+        return areas * velocity
+    widths = grid.widths(axis)
+    fraction = _on_faces(grid, axis, widths / (widths + np.roll(widths, -1)), velocity)
+    return areas * (velocity + fraction * (following(velocity, axis, periodic) - velocity))
+
+
+def _upper_face_areas(grid: AbstractGrid, axis: int) -> np.ndarray:
+    return grid.face_areas(axis)[1:]
+
+
+def _on_faces(grid: AbstractGrid, axis: int, values: np.ndarray, like: Array) -> Array:
+    """A list along the axis, shaped to broadcast; a single number where all faces are alike."""
+    values = values[:1] if grid.is_uniform(axis) and np.all(values == values[0]) else values
+    return jnp.asarray(grid.along(axis, values)).astype(like.dtype)
+
+
+def _divide(coefficients: FaceCoefficients, measure: float) -> FaceCoefficients:
+    return FaceCoefficients(*(None if values is None else values / measure for values in coefficients))
+
+
+def _axis_walls(
+    grid: AbstractGrid, axis: int, kappa: Values, conditions: Conditions, transport: Transport | None
+) -> list[Wall]:
+    velocity = None if transport is None else transport.velocity[axis]
+    upwinded = (Central() if transport is None else transport.scheme).upwinded_outflow
+    sides = zip(conditions[axis], (0, -1), strict=True)
+    return [wall(condition, grid, axis, side, kappa, velocity, upwinded) for condition, side in sides]
+
+
+def _to_field_rank(values: Values, grid: AbstractGrid) -> Values:
+    return values.reshape((1,) * grid.ndim) if values.ndim == 0 else values
+
+
+def _collect(terms: list[Values]) -> tuple[Values, ...]:
+    """Terms of one shape added up, so that a field is read once and a short list stays short."""
+    by_shape: dict[tuple[int, ...], Values] = {}
+    for term in terms:
+        shape = term.shape
+        by_shape[shape] = by_shape[shape] + term if shape in by_shape else term
+    return tuple(by_shape.values())

@@ -1,0 +1,201 @@
+"""The finite-volume stencil operator: fluxes through faces, differenced."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Inexact
+
+from ..grid import AbstractGrid, cell_volumes
+from ._base import AbstractOperator, TransposedOperator
+from ._kernel import FaceCoefficients, following, net_inflow, preceding
+from ._precision import apply_in_precision, state_dtype
+from ._tags import self_adjoint_tag
+
+
+class FluxOperator(AbstractOperator):
+    r"""A finite-volume operator in flux form.
+
+        (A u)_i = s_i ( Σ_axis (F_{i-1/2} - F_{i+1/2}) / m_i  +  d_i u_i )
+
+    with fluxes `F` that are linear in the two (or four) cells beside a face: `faces` holds their coefficients per
+    axis, areas included, `diagonal` terms that add up to `d` (reactions; what the walls take out), `scale` the factor
+    `s` (one over a capacity, a squared speed). `m` are the cell measures of the grid. What leaves a cell enters its
+    neighbour, so `Σ_i V_i (A u)_i / s_i` holds only reactions and what passes the walls, to rounding.
+
+    Its leaves are the *face* coefficients: a derivative with respect to the operator costs about one application, and
+    the chain to the parameters of the cells is taken once, outside of all loops. Without transport it is self-adjoint
+    in the weight `cell_volumes / scale`.
+
+    [`krylovpde.Laplacian`][] and the equations make these; the constructor is for those who have face coefficients.
+    """
+
+    grid: AbstractGrid
+    faces: tuple[FaceCoefficients, ...]
+    diagonal: tuple[Array, ...]
+    scale: Array | None
+    periodic: tuple[bool, ...] = eqx.field(static=True)
+    # Aᵀ of a self-adjoint operator: the same differences, with s and 1/m applied before instead of after.
+    transposed: bool = eqx.field(static=True, default=False)
+
+    def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """`A u`, in the precision of `u`, real or complex."""
+        u = self.grid.check_field(vector, f"{type(self).__name__}.mv(vector)")
+        measures = [_reciprocal_measures(self.grid, axis) for axis in range(self.grid.ndim)]
+        return apply_in_precision(self._apply, (self.faces, self.diagonal, self.scale, measures), u)
+
+    def _apply(self, coefficients: Any, u: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        faces, diagonal, scale, measures = coefficients
+        if self.transposed and scale is not None:
+            u = scale * u
+        total = None
+        for axis, (coefficient, measure) in enumerate(zip(faces, measures, strict=True)):
+            before, after = (measure, None) if self.transposed else (None, measure)
+            source = u if before is None else u * before
+            inflow = net_inflow(coefficient, source, axis, self.periodic[axis])
+            inflow = inflow if after is None else inflow * after
+            total = inflow if total is None else total + inflow
+        for term in diagonal:
+            total = total + term * u
+        return total if scale is None or self.transposed else scale * total
+
+    @property
+    def has_transport(self) -> bool:
+        """Whether something is carried: then the operator is not self-adjoint."""
+        return any(coefficients.transport is not None for coefficients in self.faces)
+
+    def transpose(self) -> lx.AbstractLinearOperator:
+        """`Aᵀ`: by hand without transport, where it costs what `A` costs."""
+        if self.has_transport:
+            return TransposedOperator(self)
+        return FluxOperator(self.grid, self.faces, self.diagonal, self.scale, self.periodic, not self.transposed)
+
+    def in_structure(self) -> jax.ShapeDtypeStruct:
+        """A field of `grid.shape`, in the precision of the coefficients."""
+        leaves = jax.tree_util.tree_leaves((self.faces, self.diagonal, self.scale))
+        return jax.ShapeDtypeStruct(self.grid.shape, state_dtype(leaves))
+
+    def out_structure(self) -> jax.ShapeDtypeStruct:
+        """The same as `in_structure`."""
+        return self.in_structure()
+
+    @property
+    def weight(self) -> Any:
+        """`cell_volumes / scale` (its reciprocal for the transpose); NumPy where there is no scale."""
+        precision = np.finfo(self.in_structure().dtype).dtype
+        volumes = cell_volumes(self.grid, precision)
+        if self.scale is None:
+            return 1.0 / volumes if self.transposed else volumes
+        # A constant to every derivative: it names the inner product and has no influence on the result.
+        scale = jax.lax.stop_gradient(jnp.real(self.scale)).astype(precision)
+        weight = jnp.broadcast_to(jnp.asarray(volumes) / scale, self.grid.shape)
+        return 1.0 / weight if self.transposed else weight
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """Self-adjoint where nothing is transported and no coefficient is complex."""
+        real = not jnp.issubdtype(self.in_structure().dtype, jnp.complexfloating)
+        return frozenset({self_adjoint_tag}) if real and not self.has_transport else frozenset()
+
+    @property
+    def spectral_bound(self) -> Array:
+        """A bound of the norm in the weight: Gershgorin's row sums, and for transport also those of the adjoint.
+
+        Self-adjoint operators are bounded by their largest absolute row sum R. In general the 2-norm of
+        `M^{1/2} A M^{-1/2}` is at most `sqrt(R C)`, with C the largest row sum of the adjoint `M⁻¹ Aᴴ M`.
+        """
+        centre, neighbours = stencil(self)
+        rows = jnp.abs(centre) + sum(jnp.abs(values) for _, _, values in neighbours)
+        # The bound can be attained exactly: a little room for the rounding of the sums.
+        room = 1.0 + 16 * float(np.finfo(rows.dtype).eps)
+        if not self.has_transport:
+            return jnp.max(rows) * room
+        weight = jnp.asarray(weight_without_transpose(self))
+        columns = jnp.abs(centre)
+        for axis, offset, values in neighbours:
+            contribution = jnp.abs(values) * weight
+            for _ in range(abs(offset)):
+                shift = preceding if offset > 0 else following
+                contribution = shift(contribution, axis, self.periodic[axis])
+            columns = columns + contribution / weight
+        return jnp.sqrt(jnp.max(rows) * jnp.max(columns)) * room
+
+
+def weight_without_transpose(operator: FluxOperator) -> Any:
+    """The weight of `A` itself, also where `operator` is `Aᵀ`."""
+    return 1.0 / operator.weight if operator.transposed else operator.weight
+
+
+def _reciprocal_measures(grid: AbstractGrid, axis: int) -> np.ndarray | None:
+    """`1/m` shaped to broadcast, or `None` on a uniform axis, whose face coefficients contain it."""
+    return None if grid.is_uniform(axis) else grid.along(axis, 1.0 / grid.cell_measures(axis))
+
+
+def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]]:
+    """The entries of `A` (of the original where `operator` is a transpose), as fields.
+
+    **Returns:**
+
+    The diagonal, and a list of `(axis, offset, values)` with `values[i] = A[i, i + offset]` along that axis.
+    """
+    shape, dtype = operator.grid.shape, operator.in_structure().dtype
+    precision = np.finfo(dtype).dtype
+    scale = jnp.ones((), dtype) if operator.scale is None else operator.scale.astype(dtype)
+    centre = sum((term.astype(dtype) for term in operator.diagonal), start=jnp.zeros(shape, dtype))
+    neighbours = []
+    for axis, faces in enumerate(operator.faces):
+        periodic = operator.periodic[axis]
+        measure = _reciprocal_measures(operator.grid, axis)
+        factor = jnp.ones((), precision) if measure is None else jnp.asarray(measure.astype(precision))
+        per_offset = _axis_entries(faces, axis, periodic, shape, dtype)
+        centre = centre + factor.astype(dtype) * per_offset.pop(0)
+        neighbours += [(axis, k, scale * factor.astype(dtype) * values) for k, values in per_offset.items()]
+    return scale * centre, neighbours
+
+
+def _axis_entries(faces: FaceCoefficients, axis: int, periodic: bool, shape, dtype) -> dict[int, Array]:
+    def whole(values: Array | None) -> Array:
+        if values is None:
+            return jnp.zeros(shape, dtype)
+        full = jnp.broadcast_to(values.astype(dtype), shape)
+        # The last face of an axis that does not close is a wall, whatever is stored there.
+        return full if periodic else full * _not_last(shape, axis, dtype)
+
+    exchange, transport, upstream, downstream = (whole(values) for values in faces)
+    # -F_j = c[-1] u_{j-1} + c[0] u_j + c[1] u_{j+1} + c[2] u_{j+2}; row j is (-F_j) - (-F_{j-1}).
+    c = {-1: upstream, 0: -exchange - transport - upstream, 1: exchange + downstream, 2: -downstream}
+    entries = {offset: values for offset, values in c.items() if offset in (0, 1) or faces.upstream is not None}
+    rows = dict(entries)
+    for offset, values in entries.items():
+        shifted = preceding(values, axis, periodic)
+        rows[offset - 1] = rows[offset - 1] - shifted if offset - 1 in rows else -shifted
+    return rows
+
+
+def _not_last(shape: tuple[int, ...], axis: int, dtype) -> Array:
+    mask = (np.arange(shape[axis]) < shape[axis] - 1).astype(np.float32)
+    return jnp.asarray(mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])).astype(dtype)
+
+
+@lx.diagonal.register(FluxOperator)
+def _(operator):
+    return stencil(operator)[0].reshape(-1)
+
+
+@lx.is_tridiagonal.register(FluxOperator)
+def _(operator):
+    return operator.grid.ndim == 1 and not operator.periodic[0] and operator.faces[0].upstream is None
+
+
+@lx.tridiagonal.register(FluxOperator)
+def _(operator):
+    if not lx.is_tridiagonal(operator):
+        matrix = operator.as_matrix()
+        return tuple(jnp.diagonal(matrix, offset=offset) for offset in (0, -1, 1))
+    main, neighbours = stencil(operator)
+    entries = {offset: values for _, offset, values in neighbours}
+    lower, upper = entries[-1][1:], entries[1][:-1]
+    return (main, upper, lower) if operator.transposed else (main, lower, upper)

@@ -1,0 +1,117 @@
+"""What crosses the outer faces: a part linear in the outermost cell, and a part that the boundary value gives.
+
+With `u` the value of the outermost cell, `u_b` that on the face, `T = diffusivity / (h/2)` the conductance between them
+and `w` the velocity into the domain, per unit area
+
+    inflow = T (u_b - u) + w u_b = source - sink u .
+
+Robin's `alpha u_b + beta T (u_b - u) = value` gives `u_b = (value + beta T u) / (alpha + beta T)`; Dirichlet is
+`alpha, beta = 1, 0` and Neumann `0, 1`. Both parts are made as fields that a mask confines to the outermost cells: a
+product, which is sharded as the field is, instead of slices, which are not.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..grid import AbstractCondition, AbstractGrid, Dirichlet, Neumann, Periodic, Robin, TotalFlux
+from ._kernel import Values
+from ._precision import cast
+
+
+class Wall(NamedTuple):
+    """The inflow per unit volume through one side of one axis: `source - sink u`, each `None` where it is zero."""
+
+    sink: Values | None
+    source: Values | None
+
+
+def wall(
+    condition: AbstractCondition,
+    grid: AbstractGrid,
+    axis: int,
+    side: int,
+    diffusivity: Values,
+    velocity: Values | None = None,
+    upwinded_outflow: bool = False,
+) -> Wall:
+    """The two parts of the inflow through one side.
+
+    **Arguments:**
+
+    - `condition`: of this side.
+    - `grid`, `axis`, `side`: which one; `side` is 0 for the lower, -1 for the upper.
+    - `diffusivity`: in the cells; broadcasts to a field.
+    - `velocity`: along the axis in the cells, or `None`.
+    - `upwinded_outflow`: whether a fluid that leaves carries the value of the outermost cell, not that of the face.
+
+    **Returns:**
+
+    A `Wall`, whose arrays broadcast to a field and are zero outside of the outermost cells.
+    """
+    if isinstance(condition, Periodic):
+        return Wall(None, None)
+    precision = np.finfo(diffusivity.dtype).dtype
+    factor = _area_over_volume(grid, axis, side, precision)
+    half_width = jnp.asarray((grid.widths(axis)[side] / 2).astype(precision))
+    values = {
+        name: None if value is None else _over_face(cast(value, precision), axis, grid.ndim)
+        for name, value in vars(condition).items()
+    }
+    if isinstance(condition, TotalFlux):
+        return Wall(None, _times(factor, values["value"]))
+    diffusive, face = _diffusive_inflow(condition, values, diffusivity / half_width)
+    if velocity is None:
+        return Wall(_times(factor, diffusive.sink), _times(factor, diffusive.source))
+    advective = _advective_inflow(face, velocity if side == 0 else -velocity, upwinded_outflow)
+    return Wall(
+        _times(factor, _plus(diffusive.sink, advective.sink)), _times(factor, _plus(diffusive.source, advective.source))
+    )
+
+
+def _diffusive_inflow(condition, values: dict[str, Any], conductance: Values) -> tuple[Wall, Wall]:
+    """The inflow `T (u_b - u) = source - sink u`, and the face value `u_b = source + (-sink) u` in the same form."""
+    if isinstance(condition, Neumann):
+        flux = values["flux"]
+        return Wall(None, flux), Wall(-jnp.ones_like(conductance), None if flux is None else flux / conductance)
+    if isinstance(condition, Dirichlet):
+        value = values["value"]
+        return Wall(conductance, None if value is None else conductance * value), Wall(None, value)
+    if isinstance(condition, Robin):
+        alpha, beta, value = values["alpha"], values["beta"], values["value"]
+        total = alpha + beta * conductance
+        inflow = Wall(conductance * alpha / total, None if value is None else conductance * value / total)
+        return inflow, Wall(-beta * conductance / total, None if value is None else value / total)
+    message = f"no wall for {type(condition).__name__}"
+    raise TypeError(message)
+
+
+def _advective_inflow(face: Wall, inward: Values, upwinded_outflow: bool) -> Wall:
+    """`w u_b`, with `u_b = u` for `w < 0` where the outflow is upwinded."""
+    if not upwinded_outflow:
+        return Wall(_times(inward, face.sink), _times(inward, face.source))
+    entering, leaving = jnp.maximum(inward, 0.0), jnp.minimum(inward, 0.0)
+    return Wall(_plus(_times(entering, face.sink), -leaving), _times(entering, face.source))
+
+
+def _area_over_volume(grid: AbstractGrid, axis: int, side: int, precision: np.dtype) -> Array:
+    """`area / cell measure` in the outermost cells, zero in the others."""
+    factor = np.zeros(grid.shape[axis])
+    factor[side] = grid.face_areas(axis)[side] / grid.cell_measures(axis)[side]
+    return jnp.asarray(grid.along(axis, factor).astype(precision))
+
+
+def _over_face(value: Array, axis: int, ndim: int) -> Array:
+    return value if value.ndim == 0 and ndim > 0 else jnp.expand_dims(value, axis)
+
+
+def _times(factor: Values | None, value: Values | None) -> Values | None:
+    return None if factor is None or value is None else factor * value
+
+
+def _plus(first: Values | None, second: Values | None) -> Values | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
