@@ -76,7 +76,7 @@ class Factors(NamedTuple):
 
 class _AdjointCarry(NamedTuple):
     multiplier: PyTree  # λ_j
-    multipliers: PyTree  # the rows λ_k, k > j, of a basis; the others are zero
+    multipliers: PyTree  # the rows λ_k, k ≥ j, of a basis; the others are zero
     gamma: Array  # Γ, its columns i > j on and above the diagonal; the others are zero
     parameters_bar: PyTree
     weight_bar: PyTree
@@ -121,7 +121,7 @@ def _backward(rest, num_steps, num_passes, saved, cotangent: Factors):
     step = ft.partial(_adjoint_step, application, parameters, system, gamma_last, cotangent.basis)
     first = _AdjointCarry(
         multiplier=multiplier,
-        multipliers=zeros_basis(multiplier, num_steps),
+        multipliers=set_row(zeros_basis(multiplier, num_steps), num_steps - 1, multiplier),
         gamma=jnp.zeros_like(factors.matrix),
         parameters_bar=jtu.tree_map(jnp.zeros_like, parameters),
         # <γ, Q* dM r>; the other term of dM is gathered on the way.
@@ -173,13 +173,12 @@ def _adjoint_step(application, parameters, system: _System, gamma_last, basis_ba
     vector = row(basis, j)
     _, pull = jax.vjp(application, parameters, vector)
     parameters_bar, image_bar = pull(conjugate(carry.multiplier))
-    multipliers = set_row(carry.multipliers, j, carry.multiplier)
 
     matrix_row = jax.lax.dynamic_index_in_dim(matrix, j, 0, keepdims=False)
     gamma_known = jnp.conj(jax.lax.dynamic_index_in_dim(carry.gamma, j, 0, keepdims=False))  # Γ_ij, i > j
     basis_gamma = combine(basis, gamma_known)
     right_side = add(conjugate(row(basis_bar, j)), conjugate(image_bar))
-    right_side = subtract(right_side, combine(multipliers, jnp.conj(matrix_row)))
+    right_side = subtract(right_side, combine(carry.multipliers, jnp.conj(matrix_row)))
     right_side = add(right_side, weighted(axpy(jnp.conj(gamma_last[j]), residual, basis_gamma), system.weight))
 
     subdiagonal = jnp.real(matrix_row[jnp.maximum(j - 1, 0)])
@@ -190,7 +189,8 @@ def _adjoint_step(application, parameters, system: _System, gamma_last, basis_ba
     basis_gamma = add(basis_gamma, combine(basis, gamma_found))
     return _AdjointCarry(
         multiplier=multiplier,
-        multipliers=multipliers,
+        # Written after it was read, so in place. The last of all, λ_0, lands on the row of λ_1, which is done with.
+        multipliers=set_row(carry.multipliers, jnp.maximum(j - 1, 0), multiplier),
         gamma=jax.lax.dynamic_update_index_in_dim(carry.gamma, gamma_found, j, 1),
         parameters_bar=jtu.tree_map(jnp.add, carry.parameters_bar, parameters_bar),
         weight_bar=_add_optional(carry.weight_bar, _weight_bar(system.weight, scale(0.5, vector), basis_gamma)),

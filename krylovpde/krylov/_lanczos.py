@@ -7,6 +7,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
 from .._custom_types import Weight
@@ -17,7 +18,6 @@ from ._space import (
     inner,
     norm,
     normalise,
-    row,
     set_row,
     squared_norm,
     zeros_basis,
@@ -36,11 +36,14 @@ class LanczosState(eqx.Module):
 
     * `diagonal`: `(capacity,)`, the numbers α; real if `sign = 1`, of the vector's dtype if `sign = -1`.
     * `lengths`: `(capacity,)`, real; first `‖v‖_M`, then `β_1, β_2, ...`: the off-diagonal is `lengths[1:]`.
+    * `previous`: the last vector of the basis, kept apart so that the basis is written and never read: a loop then
+      updates it in place, where reading a row makes XLA copy all of it in every step.
     """
 
     basis: PyTree[Inexact[Array, "capacity ..."]]
     diagonal: Inexact[Array, " capacity"]
     lengths: Float[Array, " capacity"]
+    previous: PyTree[Inexact[Array, "..."]]
     residual: PyTree[Inexact[Array, "..."]]
     residual_norm: Float[Array, ""]
     scale: Float[Array, ""]
@@ -63,6 +66,7 @@ def lanczos_start(vector: PyTree[Array], weight: Weight, capacity: int, *, sign:
         basis=zeros_basis(vector, capacity),
         diagonal=jnp.zeros((capacity,), length.dtype if sign == 1 else common_dtype(vector)),
         lengths=jnp.zeros((capacity,), length.dtype),
+        previous=jtu.tree_map(jnp.zeros_like, vector),  # there is no vector before the first
         residual=vector,
         **first_progress(length),
         sign=sign,
@@ -84,9 +88,7 @@ def lanczos_step(mv: Callable[[PyTree[Array]], PyTree[Array]], weight: Weight, s
     """
     alive = ~state.done
     vector = normalise(state.residual, state.residual_norm, alive)
-    # In the first step this reads the zeros of the empty buffer: there is no vector before the first.
-    previous = row(state.basis, jnp.maximum(state.index - 1, 0))
-    residual = axpy(-state.sign * state.residual_norm, previous, mv(vector))
+    residual = axpy(-state.sign * state.residual_norm, state.previous, mv(vector))
     alpha = _diagonal_entry(vector, residual, weight, state.sign)
     residual = axpy(-alpha, vector, residual)
     residual_norm = jnp.sqrt(squared_norm(residual, weight))
@@ -99,6 +101,7 @@ def lanczos_step(mv: Callable[[PyTree[Array]], PyTree[Array]], weight: Weight, s
         basis=set_row(state.basis, state.index, vector),
         diagonal=jax.lax.dynamic_update_index_in_dim(state.diagonal, alpha, state.index, 0),
         lengths=jax.lax.dynamic_update_index_in_dim(state.lengths, length, state.index, 0),
+        previous=vector,
         residual=residual,
         **next_progress(state, residual_norm, image_norm),
     )
