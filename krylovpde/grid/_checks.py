@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def as_edges(edges: Any, where: str) -> np.ndarray:
     """A list of increasing numbers as a float64 NumPy array."""
-    if isinstance(edges, jax.core.Tracer):
+    if isinstance(edges, Tracer):
         message = f"`{where}`: a grid is static, but these edges are traced by JAX. Make it outside of jit."
         raise TypeError(message)
     array = np.array(edges, dtype=np.float64)
@@ -21,7 +22,7 @@ def as_edges(edges: Any, where: str) -> np.ndarray:
 
 def is_concrete(value: Any) -> bool:
     """Whether the numbers of an array are known while Python runs."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def known_false(condition, *values: Any) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, PyTree
 
 from .._custom_types import Structure
@@ -24,6 +25,12 @@ class AnnotatedOperator(AbstractOperator):
     told_tags: frozenset[object] = eqx.field(static=True)
     told_weight: Any
     told_bound: Any
+
+    def __init__(self, operator: lx.AbstractLinearOperator, tags: frozenset[object], weight: Any, bound: Any):
+        self.operator = operator
+        self.told_tags = tags
+        self.told_weight = weight
+        self.told_bound = bound
 
     def mv(self, vector: PyTree[Inexact[Array, "..."]]) -> PyTree[Inexact[Array, "..."]]:
         """`A x`."""
@@ -65,7 +72,7 @@ class AnnotatedOperator(AbstractOperator):
         return self.told_tags | {tag for tag, check in own.items() if check(self.operator)}
 
 
-for _function in (
+_functions: tuple[Any, ...] = (
     lx.is_diagonal,
     lx.is_tridiagonal,
     lx.has_unit_diagonal,
@@ -76,7 +83,8 @@ for _function in (
     lx.diagonal,
     lx.tridiagonal,
     lx.materialise,
-):
+)
+for _function in _functions:
 
     @_function.register(AnnotatedOperator)
     def _(operator, function=_function):
@@ -195,7 +203,7 @@ def _checked_bound(bound: ArrayLike):
     if bound.shape != () or jnp.iscomplexobj(bound):
         message = f"`annotate(spectral_bound=...)` must be one real number, got {bound.dtype} of shape {bound.shape}."
         raise ValueError(message)
-    if not isinstance(bound, jax.core.Tracer) and not bound >= 0:
+    if not isinstance(bound, Tracer) and not bound >= 0:
         message = f"`annotate(spectral_bound=...)` must not be negative, got {bound}."
         raise ValueError(message)
     return bound.astype(jnp.result_type(float)) if not jnp.issubdtype(bound.dtype, jnp.floating) else bound

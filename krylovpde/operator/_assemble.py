@@ -1,6 +1,6 @@
 """From parameters of cells to coefficients of faces: done once, outside of every loop, and differentiable."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from ._kernel import FaceCoefficients, Values, following
 from ._scheme import AbstractScheme, Central
 from ._walls import Wall, wall
 
-Conditions = tuple[tuple[AbstractCondition, AbstractCondition], ...]
+Conditions: TypeAlias = tuple[tuple[AbstractCondition, AbstractCondition], ...]
 
 
 class Transport(NamedTuple):
@@ -147,7 +147,8 @@ def _on_faces(grid: AbstractGrid, axis: int, values: np.ndarray, like: Array) ->
 
 
 def _divide(coefficients: FaceCoefficients, measure: float) -> FaceCoefficients:
-    return FaceCoefficients(*(None if values is None else values / measure for values in coefficients))
+    exchange, *others = coefficients
+    return FaceCoefficients(exchange / measure, *(None if values is None else values / measure for values in others))
 
 
 def _axis_walls(

@@ -61,6 +61,9 @@ class TransposedOperator(AbstractOperator):
 
     operator: lx.AbstractLinearOperator
 
+    def __init__(self, operator: lx.AbstractLinearOperator):
+        self.operator = operator
+
     def mv(self, vector: PyTree[Inexact[Array, "..."]]) -> PyTree[Inexact[Array, "..."]]:
         """`Aᵀ y`."""
         # The state's dtype decides, so the structure of A's input is taken in the precision of `vector`.

@@ -1,6 +1,6 @@
 """Operators made of blocks."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from ._precision import add_in_precision
 from ._properties import is_self_adjoint, is_skew_adjoint, spectral_bound as spectral_bound_of, weight as weight_of
 from ._tags import self_adjoint_tag, skew_adjoint_tag
 
-Blocks = tuple[tuple[lx.AbstractLinearOperator | None, ...], ...]
+Blocks: TypeAlias = tuple[tuple[lx.AbstractLinearOperator | None, ...], ...]
 
 
 class BlockOperator(AbstractOperator):
@@ -115,9 +115,10 @@ class BlockOperator(AbstractOperator):
         weights = [weight_of(block) for block in diagonal]
         if all(weight is None for weight in weights):
             return None
+        structures = self.column_container.flatten_up_to(self.in_structure())
         parts = [
-            _ones(block.in_structure()) if weight is None else weight
-            for block, weight in zip(diagonal, weights, strict=True)
+            _ones(structure) if weight is None else weight
+            for structure, weight in zip(structures, weights, strict=True)
         ]
         return jtu.tree_unflatten(self.column_container, parts)
 
@@ -138,10 +139,11 @@ class BlockOperator(AbstractOperator):
         """
         flat = [block for row in self.blocks for block in row]
         known = {i: spectral_bound_of(block) for i, block in enumerate(flat) if block is not None}
-        if len(self.blocks) ** 2 != len(flat) or any(bound is None for bound in known.values()):
+        told = {i: jnp.asarray(bound) for i, bound in known.items() if bound is not None}
+        if len(self.blocks) ** 2 != len(flat) or len(told) < len(known):
             return None
-        dtype = np.result_type(*(bound.dtype for bound in known.values()))
-        entries = [known[i].astype(dtype) if i in known else jnp.zeros((), dtype) for i in range(len(flat))]
+        dtype = np.result_type(*(bound.dtype for bound in told.values()))
+        entries = [told[i].astype(dtype) if i in told else jnp.zeros((), dtype) for i in range(len(flat))]
         return _perron_root(jnp.stack(entries).reshape(len(self.blocks), -1))
 
 

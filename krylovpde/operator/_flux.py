@@ -38,8 +38,35 @@ class FluxOperator(AbstractOperator):
     diagonal: tuple[Array, ...]
     scale: Array | None
     periodic: tuple[bool, ...] = eqx.field(static=True)
-    # Aᵀ of a self-adjoint operator: the same differences, with s and 1/m applied before instead of after.
-    transposed: bool = eqx.field(static=True, default=False)
+    transposed: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        grid: AbstractGrid,
+        faces: tuple[FaceCoefficients, ...],
+        diagonal: tuple[Array, ...],
+        scale: Array | None,
+        periodic: tuple[bool, ...],
+        transposed: bool = False,
+    ):
+        """From face coefficients.
+
+        **Arguments:**
+
+        - `grid`: where.
+        - `faces`: per axis, arrays that broadcast to a field; entry `j` belongs to the face between the cells `j` and
+            `j + 1`. On an axis whose cells are all alike they are divided by the cell measure.
+        - `diagonal`: arrays that broadcast to a field and add up to `d`.
+        - `scale`: the factor `s`, or `None` for 1.
+        - `periodic`: per axis.
+        - `transposed`: makes this `Aᵀ`, with `s` and `1/m` applied before the differences; only without transport.
+        """
+        self.grid = grid
+        self.faces = faces
+        self.diagonal = diagonal
+        self.scale = scale
+        self.periodic = periodic
+        self.transposed = transposed
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """`A u`, in the precision of `u`, real or complex."""
@@ -51,13 +78,13 @@ class FluxOperator(AbstractOperator):
         faces, diagonal, scale, measures = coefficients
         if self.transposed and scale is not None:
             u = scale * u
-        total = None
+        total = jnp.zeros((), u.dtype)
         for axis, (coefficient, measure) in enumerate(zip(faces, measures, strict=True)):
             before, after = (measure, None) if self.transposed else (None, measure)
             source = u if before is None else u * before
             inflow = net_inflow(coefficient, source, axis, self.periodic[axis])
             inflow = inflow if after is None else inflow * after
-            total = inflow if total is None else total + inflow
+            total = total + inflow if axis > 0 else inflow
         for term in diagonal:
             total = total + term * u
         return total if scale is None or self.transposed else scale * total

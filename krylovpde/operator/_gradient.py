@@ -1,6 +1,6 @@
 """Gradient and divergence between cells and faces, adjoint to each other."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from ._base import AbstractOperator
 from ._kernel import following, preceding
 from ._precision import apply_in_precision
 
-FaceFields = tuple[Inexact[Array, "..."], ...]
+FaceFields: TypeAlias = tuple[Inexact[Array, "..."], ...]
 
 
 class Gradient(AbstractOperator):
@@ -106,11 +106,11 @@ class Divergence(AbstractOperator):
         if not isinstance(vector, tuple) or len(vector) != self.grid.ndim:
             message = f"`Divergence.mv(vector)` takes a tuple of {self.grid.ndim} face fields, one per axis."
             raise ValueError(message)
-        total = None
+        total = jnp.zeros(self.grid.shape)
         for axis, flux in enumerate(vector):
             flux = self.grid.check_field(flux, f"Divergence.mv(vector)[{axis}]")
             part = self._along(flux, axis)
-            total = part if total is None else total + part
+            total = total + part if axis > 0 else part
         return total
 
     def _along(self, flux: Array, axis: int) -> Array:

@@ -10,13 +10,13 @@ Under a `NamedSharding` all forms below compile to collective permutes, the wrap
 reduction of a face; a `concatenate` may become an all-to-all.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
-Values = Inexact[Array, "..."]
+Values: TypeAlias = Inexact[Array, "..."]
 
 
 class FaceCoefficients(NamedTuple):
@@ -68,7 +68,9 @@ def net_inflow(coefficients: FaceCoefficients, u: Values, axis: int, periodic: b
     """`F_{j-1} - F_j`: what flows into each cell along one axis, per unit time."""
     if periodic:
         return _periodic_inflow(coefficients, u, axis)
-    inner = FaceCoefficients(*(None if c is None else cut(c, axis, 0, -1) for c in coefficients))
+    exchange, *others = coefficients
+    others = (None if values is None else cut(values, axis, 0, -1) for values in others)
+    inner = FaceCoefficients(cut(exchange, axis, 0, -1), *others)
     below, above = lax.slice_in_dim(u, 0, -1, axis=axis), lax.slice_in_dim(u, 1, None, axis=axis)
     jump = above - below
     flux = inner.exchange * jump

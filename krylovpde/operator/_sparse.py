@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, Int
 
 from ._base import AbstractOperator
@@ -26,8 +27,8 @@ class Rows(NamedTuple):
     """How the values lie in the rows of a matrix: integer arrays, made once.
 
     `columns[k, i]` and `slots[k, i]` are the column and the position in `values` of the k-th entry of row i
-    (structure of arrays: one gather per k); the slot of padding is the number of values, where a zero is kept. `None` in long-row
-    form, in which the segments of `entry_rows` are summed.
+    (structure of arrays: one gather per k); the slot of padding is the number of values, where a zero is kept.
+    `None` in long-row form, in which the segments of `entry_rows` are summed.
     """
 
     columns: Int[Array, "width rows"] | None
@@ -53,6 +54,20 @@ class SparseOperator(AbstractOperator):
     backward: Rows
     shape: tuple[int, int] = eqx.field(static=True)
     tags: frozenset[object] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        values: Inexact[Array, " nnz"],
+        entries: tuple[Int[Array, " nnz"], Int[Array, " nnz"]],
+        layouts: tuple[Rows, Rows],
+        shape: tuple[int, int],
+        tags: frozenset[object],
+    ):
+        self.values = values
+        self.entry_rows, self.entry_columns = entries
+        self.forward, self.backward = layouts
+        self.shape = shape
+        self.tags = tags
 
     @classmethod
     def from_scipy(cls, matrix: Any, *, tags: object | Iterable[object] = ()) -> "SparseOperator":
@@ -141,7 +156,8 @@ class SparseOperator(AbstractOperator):
 
     def _application(self, x: Array, layout: Rows, to: Array, source: Array, shape: tuple[int, int]) -> Array:
         _check_vector(x, shape)
-        if layout.columns is None:
+        columns = layout.columns
+        if columns is None:
 
             def by_segments(values: Array, x: Array) -> Array:
                 return jax.ops.segment_sum(values * x[source], to, num_segments=shape[0])
@@ -149,21 +165,14 @@ class SparseOperator(AbstractOperator):
             return apply_in_precision(by_segments, self.values, x)
 
         def by_rows(padded: Array, x: Array) -> Array:
-            return _row_sums(padded, layout.columns, x, shape[0])
+            return _row_sums(padded, columns, x, shape[0])
 
         return apply_in_precision(by_rows, _lay_out(self.values, layout), x)
 
     def transpose(self) -> "SparseOperator":
         """`Aᵀ`, on the transposed pattern; the values stay as they are."""
-        return SparseOperator(
-            self.values,
-            self.entry_columns,
-            self.entry_rows,
-            self.backward,
-            self.forward,
-            (self.shape[1], self.shape[0]),
-            self.tags,
-        )
+        entries, layouts = (self.entry_columns, self.entry_rows), (self.backward, self.forward)
+        return SparseOperator(self.values, entries, layouts, (self.shape[1], self.shape[0]), self.tags)
 
     def as_matrix(self) -> Inexact[Array, "rows columns"]:
         """The dense matrix."""
@@ -222,7 +231,7 @@ def _check_vector(x: Array, shape: tuple[int, int]) -> None:
 
 
 def _known(indices: Any, where: str) -> np.ndarray:
-    if isinstance(indices, jax.core.Tracer):
+    if isinstance(indices, Tracer):
         message = f"`{where}`: the pattern of a sparse operator is fixed, but the indices are traced by JAX."
         raise TypeError(message)
     array = np.asarray(indices)
@@ -254,8 +263,8 @@ def _make(
     # Entries that count as zeros keep their slot in `values`; nobody reads it.
     forward = _layout(rows, columns, shape[0], inside)
     backward = _layout(columns, rows, shape[1], inside)
-    values_rows, values_columns = (np.where(inside, i, size) for i, size in ((rows, shape[0]), (columns, shape[1])))
-    return SparseOperator(values, _int32(values_rows), _int32(values_columns), forward, backward, shape, told)
+    entries = (_int32(np.where(inside, rows, shape[0])), _int32(np.where(inside, columns, shape[1])))
+    return SparseOperator(values, entries, (forward, backward), shape, told)
 
 
 def _layout(rows: np.ndarray, columns: np.ndarray, num_rows: int, inside: np.ndarray) -> Rows:
