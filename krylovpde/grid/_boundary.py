@@ -136,7 +136,7 @@ BoundaryLike: TypeAlias = AbstractCondition | Boundary | tuple[AbstractCondition
 def _as_side(side: Any) -> Any:
     if side is None:
         return Neumann()
-    return tuple(side) if isinstance(side, Sequence) else side
+    return tuple(side) if isinstance(side, tuple | list) else side
 
 
 def resolve_boundary(
