@@ -20,7 +20,6 @@ from ._space import (
     normalise,
     project,
     set_row,
-    squared_norm,
     subtract,
     weighted,
     zeros_basis,
@@ -49,15 +48,16 @@ class ArnoldiState(eqx.Module):
       row, and changes nothing else but `index`, and `residual` to zero.
     """
 
-    basis: PyTree[Inexact[Array, "capacity ..."]]
-    coefficients: Inexact[Array, "capacity capacity"]
-    lengths: Float[Array, " capacity"]
+    # Under `vmap` a state may be looked at from outside, with its batch axis.
+    basis: PyTree[Inexact[Array, "..."]]
+    coefficients: Inexact[Array, "*batch capacity capacity"]
+    lengths: Float[Array, "*batch capacity"]
     residual: PyTree[Inexact[Array, "..."]]
-    residual_norm: Float[Array, ""]
-    scale: Float[Array, ""]
-    index: Int[Array, ""]
-    dimension: Int[Array, ""]
-    done: Bool[Array, ""]
+    residual_norm: Float[Array, "*batch"]
+    scale: Float[Array, "*batch"]
+    index: Int[Array, "*batch"]
+    dimension: Int[Array, "*batch"]
+    done: Bool[Array, "*batch"]
 
     @property
     def hessenberg(self) -> Inexact[Array, "capacity capacity"]:
@@ -107,9 +107,9 @@ def arnoldi_step(
         overlap = inner(vector, image).astype(column.dtype)
         residual = axpy(-overlap, vector, subtract(residual, combine(state.basis, correction)))
         column = column + correction.at[state.index].set(overlap)
-    residual_norm = jnp.sqrt(squared_norm(residual, weight))
+    residual_norm = norm(residual, weight)
     # Pythagoras instead of one more reduction: ‖A q‖² = ‖h‖² + ‖residual‖².
-    image_norm = jnp.sqrt(jnp.sum(jnp.square(jnp.abs(column))) + jnp.square(residual_norm))
+    image_norm = jnp.hypot(norm(column), residual_norm)
     length = jnp.where(alive, state.residual_norm, jnp.zeros_like(residual_norm))
     return dataclasses.replace(
         state,

@@ -19,7 +19,6 @@ from ._space import (
     norm,
     normalise,
     set_row,
-    squared_norm,
     zeros_basis,
 )
 
@@ -40,16 +39,16 @@ class LanczosState(eqx.Module):
       updates it in place, where reading a row makes XLA copy all of it in every step.
     """
 
-    basis: PyTree[Inexact[Array, "capacity ..."]]
-    diagonal: Inexact[Array, " capacity"]
-    lengths: Float[Array, " capacity"]
+    basis: PyTree[Inexact[Array, "..."]]
+    diagonal: Inexact[Array, "*batch capacity"]
+    lengths: Float[Array, "*batch capacity"]
     previous: PyTree[Inexact[Array, "..."]]
     residual: PyTree[Inexact[Array, "..."]]
-    residual_norm: Float[Array, ""]
-    scale: Float[Array, ""]
-    index: Int[Array, ""]
-    dimension: Int[Array, ""]
-    done: Bool[Array, ""]
+    residual_norm: Float[Array, "*batch"]
+    scale: Float[Array, "*batch"]
+    index: Int[Array, "*batch"]
+    dimension: Int[Array, "*batch"]
+    done: Bool[Array, "*batch"]
     sign: Literal[-1, 1] = eqx.field(static=True)
 
     @property
@@ -91,11 +90,11 @@ def lanczos_step(mv: Callable[[PyTree[Array]], PyTree[Array]], weight: Weight, s
     residual = axpy(-state.sign * state.residual_norm, state.previous, mv(vector))
     alpha = _diagonal_entry(vector, residual, weight, state.sign)
     residual = axpy(-alpha, vector, residual)
-    residual_norm = jnp.sqrt(squared_norm(residual, weight))
+    residual_norm = norm(residual, weight)
     length = jnp.where(alive, state.residual_norm, jnp.zeros_like(residual_norm))
     # ‖A q_j‖² = |β_{j-1}|² + |α_j|² + |β_j|² by orthogonality; β_0, the length of the start vector, is no part of it.
     coupling = jnp.where(state.index > 0, length, jnp.zeros_like(length))
-    image_norm = jnp.sqrt(jnp.square(coupling) + jnp.square(jnp.abs(alpha)) + jnp.square(residual_norm))
+    image_norm = jnp.hypot(jnp.hypot(coupling, jnp.abs(alpha)), residual_norm)
     return dataclasses.replace(
         state,
         basis=set_row(state.basis, state.index, vector),

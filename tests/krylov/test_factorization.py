@@ -224,12 +224,23 @@ def test_more_steps_than_unknowns(kind, key):
     assert relative_error(gradients[1], exact[1]) < rounding(np.float64, 100)
 
 
-def test_a_tiny_vector_in_single_precision_is_not_zero():
-    matrix = jnp.asarray([[1.0, 2.0], [3.0, 4.0]], jnp.float32)
-    vector = jnp.asarray([3e-30, 4e-30], jnp.float32)  # the squares are below the smallest float32
-    factors = arnoldi(lx.MatrixLinearOperator(matrix), vector, 2)
-    np.testing.assert_allclose(np.asarray(factors.norm), 5e-30, rtol=1e-6)
-    np.testing.assert_allclose(np.asarray(factors.basis[0]), [0.6, 0.8], rtol=1e-6)
+@every_kind
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_neither_a_tiny_vector_nor_a_tiny_operator_is_zero_in_single_precision(kind, scale):
+    # The squares of all of these are below the smallest, or above the largest, float32.
+    matrix = np.asarray([[1.0, 2.0], [2.0, 4.0]], np.float32)
+    operator = lx.MatrixLinearOperator(jnp.asarray(scale * matrix), lx.symmetric_tag)
+    vector = jnp.asarray([3.0, 4.0], jnp.float32) / scale
+    if kind == "arnoldi":
+        factors = arnoldi(operator, vector, 2)
+        small = np.asarray(factors.matrix)
+    else:
+        factors = lanczos(operator, vector, 2, reorthogonalise="three" not in kind)
+        small = tridiagonal(factors)
+    np.testing.assert_allclose(float(factors.norm) * scale, 5.0, rtol=1e-6)
+    # v = (3, 4) / 5, A v = (2.2, 4.4): H_11 = 4.84, and H is similar to A, of trace 5 and determinant 0.
+    np.testing.assert_allclose(small / scale, [[4.84, 0.88], [0.88, 0.16]], atol=2e-6)
+    np.testing.assert_allclose(columns(factors.basis), [[0.6, -0.8], [0.8, 0.6]], atol=2e-6)
 
 
 def test_nan_is_not_taken_for_a_breakdown():
