@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree, Scalar, Shaped
+
+from ..grid import is_concrete
 
 
 class AbstractLoss(eqx.Module):
@@ -151,7 +152,7 @@ def _like_data(sigma: PyTree, data: PyTree) -> PyTree[Array]:
 
 
 def _check_data(data: Array, sigma: Array):
-    if isinstance(data, jax.core.Tracer) or isinstance(sigma, jax.core.Tracer):
+    if not (is_concrete(data) and is_concrete(sigma)):
         return
     try:
         deviations = np.broadcast_to(np.asarray(sigma), data.shape)
