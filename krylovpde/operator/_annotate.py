@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, PyTree
 
 from .._custom_types import Structure
-from ._base import AbstractOperator, reciprocal_weight
+from ._base import AbstractOperator, real_dtype, reciprocal_weight
 from ._properties import is_self_adjoint, is_skew_adjoint, spectral_bound as spectral_bound_of, weight as weight_of
 from ._tags import STRUCTURE_TAGS, self_adjoint_tag, skew_adjoint_tag
 
@@ -61,7 +61,9 @@ class AnnotatedOperator(AbstractOperator):
     @property
     def spectral_bound(self) -> Any:
         """The bound that was told, or else the operator's own."""
-        return spectral_bound_of(self.operator) if self.told_bound is None else self.told_bound
+        if self.told_bound is None:
+            return spectral_bound_of(self.operator)
+        return jnp.asarray(self.told_bound).astype(real_dtype(self.in_structure()))
 
     @property
     def tags(self) -> frozenset[object]:

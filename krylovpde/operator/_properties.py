@@ -301,12 +301,12 @@ def _(operator):
 
 @spectral_bound.register(lx.MulLinearOperator)
 def _(operator):
-    return _combine(jnp.multiply, spectral_bound(operator.operator), jnp.abs(operator.scalar))
+    return _rescale(jnp.multiply, spectral_bound(operator.operator), operator.scalar)
 
 
 @spectral_bound.register(lx.DivLinearOperator)
 def _(operator):
-    return _combine(jnp.divide, spectral_bound(operator.operator), jnp.abs(operator.scalar))
+    return _rescale(jnp.divide, spectral_bound(operator.operator), operator.scalar)
 
 
 @spectral_bound.register(lx.AddLinearOperator)
@@ -324,6 +324,13 @@ def _combine_parts(function, operator):
     if not shared:
         return None
     return _combine(function, spectral_bound(operator.operator1), spectral_bound(operator.operator2))
+
+
+def _rescale(function, bound, scalar):
+    if bound is None:
+        return None
+    bound = jnp.asarray(bound)
+    return function(bound, jnp.abs(scalar).astype(bound.dtype))
 
 
 def _combine(function, first, second):

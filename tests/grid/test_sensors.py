@@ -77,9 +77,8 @@ def test_it_is_a_lineax_operator():
     assert not lx.is_diagonal(sensors.T)
     assert lx.linearise(sensors) is sensors
     assert lx.conj(sensors) is sensors
-    np.testing.assert_allclose(
-        (2.0 * (sensors @ lx.IdentityLinearOperator(sensors.in_structure()))).as_matrix(), 2 * matrix
-    )
+    doubled = 2.0 * (sensors @ lx.IdentityLinearOperator(sensors.in_structure()))
+    np.testing.assert_allclose(doubled.as_matrix(), 2 * matrix)
 
 
 def test_under_jit_and_vmap():
