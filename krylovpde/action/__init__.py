@@ -1,0 +1,24 @@
+"""`f(tA) v`: one method per file, and the march through time that uses them."""
+
+from ._arnoldi import Arnoldi as Arnoldi
+from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
+from ._batch import batch_any as batch_any, batch_max as batch_max
+from ._dense import Dense as Dense
+from ._grow import record_slots as record_slots
+from ._lanczos import Lanczos as Lanczos
+from ._march import (
+    Counters as Counters,
+    March as March,
+    Observation as Observation,
+    Problem as Problem,
+    Record as Record,
+    Schedule as Schedule,
+    Settings as Settings,
+    Step as Step,
+    build as build,
+    component_from_tables as component_from_tables,
+    march as march,
+    select as select,
+    shift_chain as shift_chain,
+)
+from ._reduction import Reduction as Reduction, lift as lift

@@ -25,11 +25,10 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int, PyTree, Real
 
 from .._solution import RESULTS
-from ..action._arnoldi import Arnoldi
-from ..action._grow import record_slots
-from ..action._march import March, Observation, Problem, Schedule, Settings, march, select, shift_chain
+from ..action import Arnoldi, March, Observation, Problem, Schedule, Settings, march, record_slots, select, shift_chain
 from ..krylov._space import add, norm, scale
 from ..operator import weight
+from ._base import Report
 from ._backward import pull_back
 from ._linear_map import linear_map
 from ._tangent import TangentOperator
@@ -37,6 +36,7 @@ from ._tangent import TangentOperator
 
 # A tangent is scaled to be this many times larger than what it is the tangent of, so that the tolerance of the pair is
 # a tolerance of the tangent (unscaled, a tangent of 1e-6 of the state was 40 % wrong: NUMERICS 7.5).
+
 _TANGENT_SHARE = 10.0
 
 
@@ -65,17 +65,6 @@ class Rules(eqx.Module):
         return Rules(Settings(method, tight.rtol, tight.atol, max_steps), self.order, 1.0, self.throw)
 
 
-class Report(eqx.Module):
-    """How a forward march went."""
-
-    applications: Int[Array, ""]
-    dimension: Int[Array, ""]
-    steps: Int[Array, ""]
-    error: Real[Array, ""]
-    time: Real[Array, ""]
-    result: RESULTS
-
-
 class Arguments(eqx.Module):
     """The differentiable arguments of `J` but for the cotangent."""
 
@@ -98,21 +87,27 @@ class Direction(eqx.Module):
 
 def act(rules: Rules, arguments: Arguments) -> tuple[PyTree[Array], Report]:
     """The outputs at all times (stacked, in the order of `times`), and a report."""
+    return _act(rules, arguments, recorded=False)[:2]
+
+
+def _act(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March | None]:
+    """`act`, with the record that a backward pass can use; the record is a constant to every derivative."""
     arrays, rest = eqx.partition(arguments, eqx.is_array)
 
     @jax.custom_jvp
     def evaluate(arrays):
-        outputs, report, _ = _run(rules, eqx.combine(arrays, rest), recorded=False)
-        return outputs, report
+        return _run(rules, eqx.combine(arrays, rest), recorded)
 
     @functools.partial(evaluate.defjvp, symbolic_zeros=True)
     def _rule(primals, tangents):
-        return _act_rule(rules, rest, primals[0], tangents[0])
+        (outputs, report, record), change = _act_rule(rules, rest, primals[0], tangents[0], recorded)
+        return (outputs, report, record), (change, _no_tangent(report), _no_tangent(record))
 
-    return evaluate(arrays)
+    outputs, report, record = evaluate(arrays)
+    return outputs, report, jtu.tree_map(jax.lax.stop_gradient, record)
 
 
-def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March]:
+def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March | None]:
     schedule = Schedule(arguments.times)
     slots = _slots(rules, arguments) if recorded else 0
     final = march(rules.settings, _problem(rules, arguments), arguments.state, schedule, slots)
@@ -121,7 +116,7 @@ def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Arr
     report = Report(
         counters.applications, counters.dimension, counters.steps, counters.error, final.time, final.result
     )
-    return outputs, report, final
+    return outputs, report, final if recorded else None
 
 
 def _slots(rules: Rules, arguments: Arguments) -> int:
@@ -134,23 +129,22 @@ def _problem(rules: Rules, arguments: Arguments) -> Problem:
     return Problem(arguments.operator, operator_weight, arguments.observation, rules.order)
 
 
-def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any) -> tuple[Any, Any]:
+def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: bool) -> tuple[Any, Any]:
     arguments = eqx.combine(arrays, rest)
-    parameters_move = _moves(tangents.operator) or _moves(tangents.observation)
-    if not parameters_move:
-        outputs, report = act(rules, arguments)
-        change = _state_change(rules, rest, arrays, tangents) if _moves(tangents.state) else None
-    else:
+    change = None
+    if _moves(tangents.operator) or _moves(tangents.observation):
         rules = rules.for_gradient()
-        outputs, report, record = _run(rules, arguments, recorded=True)
-        record = jtu.tree_map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, record)
-        direction = _direction(arguments, tangents)
+        outputs, report, record = _act(rules, arguments, recorded=True)
         change = linear_map(
             functools.partial(_act_along, rules, rest),
             functools.partial(_pull_recorded, rules, rest),
             (arrays, record),
-            direction,
+            _direction(arguments, tangents),
         )
+    else:
+        outputs, report, record = _act(rules, arguments, recorded)
+        if _moves(tangents.state):
+            change = _state_change(rules, rest, arrays, tangents)
     if _moves(tangents.times):
         speed = rate(rules, arguments)
         times_change = _instantiate(tangents.times, arguments.times)
@@ -158,7 +152,7 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any) -> tuple[Any,
         change = drift if change is None else add(change, drift)
     if change is None:
         change = jtu.tree_map(jnp.zeros_like, outputs)
-    return (outputs, report), (change, _no_tangent(report))
+    return (outputs, report, record if recorded else None), change
 
 
 def _state_change(rules: Rules, rest, arrays, tangents):
@@ -199,7 +193,10 @@ def act_tangent(rules: Rules, arguments: Arguments, direction: Direction) -> PyT
 def rate(rules: Rules, arguments: Arguments) -> PyTree[Array]:
     """The time derivative of the outputs, from the states themselves: `C 𝒜 z(t_i)`."""
     states, _ = act(rules, dataclasses.replace(arguments, observation=None))
+    return _rate_from(rules, arguments, states)
 
+
+def _rate_from(rules: Rules, arguments: Arguments, states: tuple[PyTree[Array], ...]) -> PyTree[Array]:
     def at(t: Array, state: tuple[PyTree[Array], ...]) -> PyTree[Array]:
         highest = arguments.operator.mv(state[0])
         sources = shift_chain(arguments.state[rules.order :], t)
@@ -312,11 +309,7 @@ def _pull_along_transposed(rules: Rules, rest, parameters: bool, residuals, dire
     change = _pull_tangent(rules, arguments, cotangents, direction, zero, True)
     outputs_change = act_tangent(rules, arguments, direction)
     speeding = jax.jvp(functools.partial(_rate_of, rules, arguments), (_own_direction(arguments),), (direction,))[1]
-    times_change = jtu.tree_map(
-        lambda g, v: jnp.sum((g * v).reshape(g.shape[0], -1), axis=1), cotangents, speeding
-    )
-    total = functools.reduce(jnp.add, [_as_real(leaf, arguments.times) for leaf in jtu.tree_leaves(times_change)])
-    return change, total, outputs_change
+    return change, _contract_times(cotangents, speeding, arguments.times), outputs_change
 
 
 def _rate_of(rules: Rules, arguments: Arguments, direction: Direction) -> PyTree[Array]:
@@ -385,6 +378,19 @@ def _ratio(size: Array, change: Array) -> Array:
     return jnp.where(usable, size / jnp.where(usable, change, 1.0), jnp.inf)
 
 
+def pull_with_times(
+    rules: Rules, arguments: Arguments, cotangents: PyTree[Array]
+) -> tuple[Direction, Array, PullReport]:
+    """`pull`, and the cotangent of the times `<g_i, C 𝒜 z(t_i)>`, from one forward march."""
+    rules = rules.for_gradient()
+    states, _, record = _act(rules, dataclasses.replace(arguments, observation=None), recorded=True)
+    direction, report = pull(rules, arguments, cotangents, record=record)
+    applications = report.applications + record.counters.applications
+    report = dataclasses.replace(report, applications=applications)
+    speed = _rate_from(rules, arguments, states)
+    return direction, _contract_times(cotangents, speed, arguments.times), report
+
+
 # ---- small things
 
 
@@ -446,5 +452,10 @@ def _rows(values: Array, like: Array) -> Array:
     return values.reshape((-1,) + (1,) * (like.ndim - 1)).astype(like.dtype)
 
 
-def _as_real(values: Array, like: Array) -> Array:
-    return jnp.real(values).astype(like.dtype)
+def _contract_times(cotangents: PyTree[Array], speed: PyTree[Array], times: Array) -> Array:
+    """`<g_i, v_i>` for every time."""
+
+    def one(g: Array, v: Array) -> Array:
+        return jnp.real(jnp.sum((g * v).reshape(g.shape[0], -1), axis=1)).astype(times.dtype)
+
+    return functools.reduce(jnp.add, jtu.tree_leaves(jtu.tree_map(one, cotangents, speed)))

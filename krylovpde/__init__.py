@@ -1,0 +1,59 @@
+"""Time-dependent PDEs by Krylov matrix exponentials, differentiable to the tolerance asked for."""
+
+from . import inverse as inverse, verify as verify
+from ._solution import RESULTS as RESULTS, Solution as Solution, Statistics as Statistics
+from .action import Arnoldi as Arnoldi, Dense as Dense, Lanczos as Lanczos
+from .adjoint import (
+    DirectAdjoint as DirectAdjoint,
+    IterationAdjoint as IterationAdjoint,
+    TwoSidedAdjoint as TwoSidedAdjoint,
+)
+from .equation import (
+    AbstractEquation as AbstractEquation,
+    AdvectionDiffusion as AdvectionDiffusion,
+    Diffusion as Diffusion,
+    Linear as Linear,
+    Wave as Wave,
+    WaveState as WaveState,
+)
+from .grid import (
+    Boundary as Boundary,
+    Dirichlet as Dirichlet,
+    Grid as Grid,
+    Neumann as Neumann,
+    Periodic as Periodic,
+    RadialGrid as RadialGrid,
+    Robin as Robin,
+    Sensors as Sensors,
+    TotalFlux as TotalFlux,
+)
+from .integrate import (
+    Cotangents as Cotangents,
+    expm_multiply as expm_multiply,
+    phi_multiply as phi_multiply,
+    pullback as pullback,
+    solve as solve,
+)
+from .krylov import (
+    Hessenberg as Hessenberg,
+    Tridiagonal as Tridiagonal,
+    arnoldi as arnoldi,
+    lanczos as lanczos,
+)
+from .operator import (
+    AbstractOperator as AbstractOperator,
+    BlockOperator as BlockOperator,
+    Central as Central,
+    Divergence as Divergence,
+    Gradient as Gradient,
+    Laplacian as Laplacian,
+    SparseOperator as SparseOperator,
+    Upwind as Upwind,
+    annotate as annotate,
+    is_self_adjoint as is_self_adjoint,
+    is_skew_adjoint as is_skew_adjoint,
+    self_adjoint_tag as self_adjoint_tag,
+    skew_adjoint_tag as skew_adjoint_tag,
+    spectral_bound as spectral_bound,
+    weight as weight,
+)

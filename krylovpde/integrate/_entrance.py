@@ -1,0 +1,148 @@
+"""What every entrance checks and casts before anything is compiled."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from ..action import AbstractMethod, Arnoldi, Dense, Lanczos
+from ..adjoint import AbstractAdjoint, DirectAdjoint, IterationAdjoint, TwoSidedAdjoint, check_pair
+from ..operator import is_self_adjoint, is_skew_adjoint
+
+
+def check_square(operator: Any, where: str) -> None:
+    """Raises for anything that is not a square linear operator."""
+    if not isinstance(operator, lx.AbstractLinearOperator):
+        hint = ""
+        if hasattr(operator, "tocsr"):
+            hint = " For a SciPy matrix use krylovpde.SparseOperator.from_scipy(matrix)."
+        elif hasattr(operator, "ndim") and getattr(operator, "ndim", 0) == 2:
+            hint = " For a dense matrix use lineax.MatrixLinearOperator(matrix)."
+        elif callable(operator):
+            hint = " For a function use lineax.FunctionLinearOperator(function, jax.eval_shape(lambda: vector))."
+        raise TypeError(f"`operator` of {where} must be a lineax.AbstractLinearOperator, got {type(operator)}.{hint}")
+    rows, columns = operator.out_structure(), operator.in_structure()
+    same = jtu.tree_structure(rows) == jtu.tree_structure(columns) and all(
+        a.shape == b.shape for a, b in zip(jtu.tree_leaves(rows), jtu.tree_leaves(columns), strict=True)
+    )
+    if not same:
+        raise ValueError(
+            f"`operator` of {where} must be square, but maps {_describe(columns)} to {_describe(rows)}."
+        )
+
+
+def as_field(value: PyTree, structure: PyTree, name: str) -> PyTree[Array]:
+    """`value` as inexact arrays of the operator's input shapes; its own precision stays."""
+    if jtu.tree_structure(value) != jtu.tree_structure(structure):
+        raise ValueError(
+            f"`{name}` must be a pytree like the operator's input, {_describe(structure)}, got "
+            f"{jtu.tree_structure(value)}."
+        )
+
+    def convert(leaf: Any, like: Any) -> Array:
+        if not eqx.is_array_like(leaf):
+            raise TypeError(f"`{name}` must consist of arrays, got {type(leaf)}.")
+        array = jnp.asarray(leaf)
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            array = array.astype(jnp.result_type(float))
+        if array.shape != like.shape:
+            raise ValueError(f"`{name}` must have the operator's input shape {like.shape}, got {array.shape}.")
+        return array
+
+    return jtu.tree_map(convert, value, structure)
+
+
+def cast_like(value: PyTree[Array], dtype: Any) -> PyTree[Array]:
+    """Every leaf in `dtype`, complex ones in its complex counterpart."""
+    return jtu.tree_map(lambda leaf: leaf.astype(np.result_type(dtype, leaf.dtype)), value)
+
+
+def common_state(operator: lx.AbstractLinearOperator, fields: tuple[PyTree[Array], ...]) -> tuple[PyTree[Array], ...]:
+    """All components in the first one's precision; complex where the operator makes them so."""
+    real = real_dtype(fields[0])
+    lead = np.result_type(*(np.result_type(real, _kind(leaf.dtype, real)) for leaf in jtu.tree_leaves(fields)))
+    image = jax.eval_shape(operator.mv, cast_structure(fields[0], lead))
+    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in jtu.tree_leaves(image)):
+        lead = np.result_type(real, np.complex64)
+    return jtu.tree_map(lambda leaf: leaf.astype(lead), fields)
+
+
+def _kind(dtype: Any, real: Any) -> Any:
+    return np.result_type(real, np.complex64) if jnp.issubdtype(dtype, jnp.complexfloating) else real
+
+
+def cast_structure(value: PyTree[Array], dtype: Any) -> PyTree:
+    """The shapes of `value` in `dtype`."""
+    return jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), value)
+
+
+def real_dtype(value: PyTree[Array]) -> np.dtype:
+    """The precision of a pytree, as a real dtype."""
+    return np.finfo(np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(value)))).dtype
+
+
+def as_times(times: Any, dtype: Any, name: str) -> tuple[Array, bool]:
+    """A 1-D array of times in the state's precision, and whether one number was given."""
+    if not eqx.is_array_like(times) and not isinstance(times, list | tuple):
+        raise TypeError(f"`{name}` must be a number or a 1-D array, got {type(times)}.")
+    array = jnp.asarray(times)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"`{name}` must be real, got dtype {array.dtype}.")
+    if array.ndim > 1 or array.size == 0:
+        raise ValueError(f"`{name}` must be a number or a non-empty 1-D array, got shape {array.shape}.")
+    return jnp.atleast_1d(array).astype(dtype), array.ndim == 0
+
+
+def tolerances(rtol: Any, atol: Any, dtype: Any) -> tuple[float, float]:
+    """The tolerance as static numbers: 1e-6 in double, 1e-4 in single precision by default."""
+    eps = float(np.finfo(dtype).eps)
+    rtol = (1e-4 if eps > 1e-10 else 1e-6) if rtol is None else _static(rtol, "rtol")
+    atol = _static(atol, "atol")
+    if not rtol >= 10 * eps:
+        raise ValueError(
+            f"`rtol` is {rtol}, below ten units of rounding of {np.dtype(dtype).name}, {10 * eps:.1e}: no computation "
+            "in this precision can reach it. Use a larger rtol, or float64."
+        )
+    if not atol >= 0:
+        raise ValueError(f"`atol` must not be negative, but is {atol}.")
+    return rtol, atol
+
+
+def _static(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except Exception as error:
+        raise TypeError(f"`{name}` must be a number that is known when tracing, got {value}.") from error
+
+
+def choose(
+    operator: lx.AbstractLinearOperator, order: int, method: Any, adjoint: Any
+) -> tuple[AbstractMethod, AbstractAdjoint]:
+    """The method and the adjoint: as given, or by the operator's tags (static facts only)."""
+    if method is None:
+        structured = is_self_adjoint(operator) or (order == 1 and is_skew_adjoint(operator))
+        method = Lanczos() if structured else Arnoldi()
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(f"`method` must be None or one of Arnoldi(), Lanczos(), Dense(), got {method!r}.")
+    if adjoint is None:
+        adjoint = DirectAdjoint() if isinstance(method, Dense) else TwoSidedAdjoint()
+    if not isinstance(adjoint, AbstractAdjoint):
+        raise TypeError(
+            "`adjoint` must be None or one of TwoSidedAdjoint(), IterationAdjoint(), DirectAdjoint(), got "
+            f"{adjoint!r}."
+        )
+    method.check(operator)
+    if order == 2 and isinstance(method, Lanczos) and not is_self_adjoint(operator):
+        raise ValueError("`method=Lanczos()` serves an equation of second order only if its operator is self-adjoint.")
+    check_pair(method, adjoint, (TwoSidedAdjoint(), IterationAdjoint(), DirectAdjoint()))
+    return method, adjoint
+
+
+def _describe(structure: PyTree) -> str:
+    leaves = [f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for leaf in jtu.tree_leaves(structure)]
+    return leaves[0] if len(leaves) == 1 else "(" + ", ".join(leaves) + ")"

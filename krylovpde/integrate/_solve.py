@@ -1,0 +1,176 @@
+"""`kp.solve`: a linear evolution equation from an initial state to its observations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+from jaxtyping import Array, PyTree
+
+from .._solution import Solution
+from ..action import AbstractMethod, Observation
+from ..adjoint import AbstractAdjoint
+from ..equation import AbstractEquation, WaveState
+from ._entrance import as_field, as_times, check_square, choose, common_state, real_dtype, tolerances
+from ._run import Options, finish, max_steps_of, run
+
+
+def solve(
+    equation: AbstractEquation,
+    initial: PyTree[Any],
+    times: Any,
+    *,
+    t0: Any = 0.0,
+    method: AbstractMethod | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    observe: lx.AbstractLinearOperator | Callable[[Any, Any], Any] | None = None,
+    rtol: float | None = None,
+    atol: float = 0.0,
+    max_steps: int | None = None,
+    throw: bool = True,
+) -> Solution:
+    r"""The solution of a linear equation with constant coefficients, sources and boundary values, at given times.
+
+    First order: $u(t) = e^{(t-t_0)A} u_0 + (t-t_0)\,\varphi_1((t-t_0)A)\, b$. Second order, with $L = -A$:
+    $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 + \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\,
+    \mathrm{d}\sigma$ with $\tau = t - t_0$, never put into first-order form. There is no time step and no Krylov dimension to
+    choose: both follow from the tolerance.
+
+    **Arguments:**
+
+    - `equation`: [`krylovpde.Diffusion`][], [`krylovpde.AdvectionDiffusion`][], [`krylovpde.Wave`][],
+        [`krylovpde.Linear`][], or your own [`krylovpde.AbstractEquation`][].
+    - `initial`: the state at `t0`: a field, or a [`krylovpde.WaveState`][] for equations of second order. Its precision
+        is that of the computation.
+    - `times`: absolute times: one number or a non-decreasing 1-D array, none before `t0`; repeats allowed.
+    - `observe`: what to keep of the solution. `None`: the states. [`krylovpde.Sensors`][] or any lineax operator on the
+        field: its outputs only, and nothing else is stored (for a `WaveState` it sees the displacement, unless it is an
+        operator on the whole state). A function `observe(t, state) -> pytree`.
+    - `method`, `adjoint`, `rtol`, `atol`, `max_steps`, `throw`: as in [`krylovpde.expm_multiply`][]. For a `WaveState` the
+        tolerance holds for each part.
+
+    **Returns:**
+
+    A [`krylovpde.Solution`][]; every leaf of its `value` has a leading axis for an array of times.
+
+    **Raises:**
+
+    `TypeError`, `ValueError` for arguments that do not fit, for an equation with a nonlinear part and for sources that
+    vary in time (not yet served); `equinox.EquinoxRuntimeError` for a failed result.
+    """
+    _check_equation(equation)
+    operator = equation.operator()
+    check_square(operator, "solve")
+    fields = _as_fields(equation, initial, operator)
+    dtype = real_dtype(fields)
+    absolute, scalar = as_times(times, dtype, "times")
+    start = _as_start(t0, dtype)
+    _check_order(absolute, start)
+    rtol, atol = tolerances(rtol, atol, dtype)
+    method, adjoint = choose(operator, equation.order, method, adjoint)
+    options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
+    linear, component = _as_observation(observe, equation.order, operator)
+    outputs, result, stats = _compiled(options, equation, linear, component, fields, absolute - start)
+    value = outputs if linear is not None else _as_state(equation, outputs)
+    if observe is not None and linear is None:
+        value = _observed(observe, absolute, value)
+    return finish(value, result, stats, absolute, scalar, throw)
+
+
+@eqx.filter_jit
+def _compiled(options: Options, equation, linear, component: int, fields: tuple[PyTree[Array], ...], durations: Array):
+    operator, forcing = equation.operator(), equation.forcing()
+    if forcing is not None:
+        fields = (*fields, as_field(forcing, operator.in_structure(), "forcing"))
+    observation = None if linear is None else Observation(linear, component)
+    return run(options, operator, equation.order, observation, common_state(operator, fields), durations)
+
+
+def _check_equation(equation: Any) -> None:
+    if not isinstance(equation, AbstractEquation):
+        raise TypeError(
+            f"`equation` must be a krylovpde.AbstractEquation, got {type(equation)}. Wrap an operator in "
+            "krylovpde.Linear(operator)."
+        )
+    if type(equation).nonlinear is not AbstractEquation.nonlinear:
+        raise ValueError(
+            f"{type(equation).__name__} has a nonlinear part: semilinear equations are not served yet. "
+            "`equation.vector_field` works with Diffrax today."
+        )
+    if equation.order not in (1, 2):
+        raise ValueError(f"`{type(equation).__name__}.order` must be 1 or 2, but is {equation.order!r}.")
+    if callable(getattr(equation, "source", None)):
+        raise ValueError("`source` must be a constant number or field: sources that vary in time are not served yet.")
+
+
+def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLinearOperator):
+    structure = operator.in_structure()
+    if equation.order == 1:
+        return (as_field(initial, structure, "initial"),)
+    if not isinstance(initial, WaveState):
+        raise TypeError(
+            f"`initial` of {type(equation).__name__}, an equation of second order in time, must be a "
+            f"krylovpde.WaveState(displacement, velocity), got {type(initial)}."
+        )
+    parts = (initial.displacement, initial.velocity)
+    return tuple(
+        as_field(part, structure, f"initial.{name}")
+        for part, name in zip(parts, ("displacement", "velocity"), strict=True)
+    )
+
+
+def _as_start(t0: Any, dtype: Any) -> Array:
+    start, scalar = as_times(t0, dtype, "t0")
+    if not scalar:
+        raise ValueError("`t0` must be one number.")
+    return start[0]
+
+
+def _check_order(times: Array, start: Array) -> None:
+    """Times that are known while tracing must not decrease; unknown ones are sorted out by the march."""
+    if isinstance(times, jax.core.Tracer) or isinstance(start, jax.core.Tracer):
+        return
+    if bool(jnp.any(jnp.isnan(times))) or bool(jnp.any(times[1:] < times[:-1])):
+        raise ValueError(f"`times` must not decrease, got {times}.")
+    if bool(times[0] < start):
+        raise ValueError(f"`times` must not lie before `t0` = {start}, got {times[0]}.")
+
+
+def _as_observation(observe: Any, order: int, operator: lx.AbstractLinearOperator):
+    """The linear observation of one component that the march can apply to its basis, if it is one."""
+    if observe is None:
+        return None, 0
+    if not isinstance(observe, lx.AbstractLinearOperator):
+        if callable(observe):
+            return None, 0
+        raise TypeError(
+            "`observe` must be krylovpde.Sensors, a lineax operator or a function observe(t, state), got "
+            f"{type(observe)}."
+        )
+    seen, field = observe.in_structure(), operator.in_structure()
+    if _same_shapes(seen, field):
+        return observe, 0
+    if order == 2 and _same_shapes(seen, WaveState(field, field)):
+        return None, 0
+    raise ValueError(f"`observe` acts on {seen}, but the equation's field is {field}.")
+
+
+def _same_shapes(first: PyTree, second: PyTree) -> bool:
+    if jtu.tree_structure(first) != jtu.tree_structure(second):
+        return False
+    pairs = zip(jtu.tree_leaves(first), jtu.tree_leaves(second), strict=True)
+    return all(a.shape == b.shape for a, b in pairs)
+
+
+def _as_state(equation: AbstractEquation, outputs: tuple[PyTree[Array], ...]) -> PyTree[Array]:
+    return outputs[0] if equation.order == 1 else WaveState(*outputs)
+
+
+def _observed(observe: Any, times: Array, states: PyTree[Array]) -> PyTree:
+    # Outside of anything compiled here, so that whatever the function closes over keeps its gradient.
+    if isinstance(observe, lx.AbstractLinearOperator):
+        return jax.vmap(observe.mv)(states)
+    return jax.vmap(observe)(times, states)
