@@ -5,8 +5,10 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# A new direction shorter than this many units of rounding, times the longest `A q` so far, is itself rounding:
-# Gram–Schmidt leaves a few units of it on an invariant subspace (at most 4 measured, n from 10 to 1e5, twice done).
+# A new direction shorter than this many units of rounding, times the longest `A q` so far, is itself rounding. On
+# invariant subspaces of up to five well separated eigenvalues (n from 10 to 1e5, both precisions) orthogonalising
+# twice left at most 5 units, once 72, the three-term recurrence 16. Small subdiagonals before the end amplify what is
+# left; then rounding passes for a direction, which costs a step and harms nothing: its coupling is as small.
 BREAKDOWN_UNITS = 100.0
 
 

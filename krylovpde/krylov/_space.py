@@ -76,7 +76,7 @@ def norm(x: PyTree[Array], weight: Weight = None) -> Float[Array, ""]:
     In single precision the square of anything below 1e-19 vanishes: heat that diffuses through the Earth's mantle, in
     seconds and metres, would be taken for a breakdown. The sum of squares is therefore taken twice, the second time of
     the field times a power of two that the first one chooses (the usual guard by the largest entry is slower: a
-    maximum is not a dot product, and took 45 % of a Lanczos step).
+    maximum is not a dot product, and made a Lanczos step 45 % longer, this 20 %).
     """
     limits = jnp.finfo(common_dtype(x))
     # Squares are accurate as long as their sum is far from both ends of the range: between lower and 1 / lower.
