@@ -41,9 +41,9 @@ def _taylor(matrix: Array) -> Array:
     square = matrix @ matrix
     powers = (identity, matrix, square, square @ matrix)
     fourth = square @ square
-    result = identity / math.factorial(_DEGREE)
+    result = identity / float(math.factorial(_DEGREE))  # as an integer it does not fit 32 bits
     for start in range(_DEGREE - 4, -1, -4):
-        block = sum(power / math.factorial(start + j) for j, power in enumerate(powers))
+        block = sum(power / float(math.factorial(start + j)) for j, power in enumerate(powers))
         result = fourth @ result + block
     return result
 
