@@ -26,11 +26,12 @@ import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import optax
-from demo_comparison import Rival, against_diffrax, print_rivals, timed
+from demo_comparison import against_diffrax, print_rivals, timed
 from matplotlib.figure import Figure
 
 import krylovpde as kp
-from problems import FieldProblem, SpeedModel, wave_speed
+from krylovpde import plot
+from problems import AbstractFieldModel, FieldProblem, wave_speed
 
 
 def main():
@@ -53,21 +54,16 @@ def main():
     seconds = time.perf_counter() - began
     model = fits[-1].model
     cost = measure(problem, model)
-    rivals = (
-        []
-        if arguments.compare == "none"
-        else against_diffrax(problem, problem.start, short=arguments.compare == "short")
-    )
-    report(problem, fits, cost, seconds, rivals)
+    report(problem, fits, cost, seconds)
+    if arguments.compare != "none":
+        print_rivals(against_diffrax(problem, problem.start, short=arguments.compare == "short"))
     draw(problem, fits, arguments.output)
     print(f"figure: {arguments.output}")
-    if float(problem.relative_error(model)) > float(problem.relative_error(problem.start)) / 3:
-        sys.exit("The field's error is more than a third of the starting model's.")
 
 
 def parse() -> argparse.Namespace:
     """The sizes, and where the figure goes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", type=int, default=128, help="along each side of the inversion's grid")
     parser.add_argument("--shots", type=int, default=8, help="pulses around the block")
     parser.add_argument("--sensors", type=int, default=48, help="on each side")
@@ -110,7 +106,7 @@ class Cost:
     krylov_dimension: int
 
 
-def measure(problem: FieldProblem, model: SpeedModel) -> Cost:
+def measure(problem: FieldProblem, model: AbstractFieldModel) -> Cost:
     """Time one value and gradient, and count the forward applications of the operator."""
     loss = problem.loss()
     value_and_grad = eqx.filter_jit(eqx.filter_value_and_grad(lambda m, loss: loss(m)))
@@ -119,7 +115,7 @@ def measure(problem: FieldProblem, model: SpeedModel) -> Cost:
     return Cost(seconds, int(jnp.sum(stats.applications)), int(jnp.max(stats.krylov_dimension)))
 
 
-def report(problem: FieldProblem, fits: list[kp.inverse.FitResult], cost: Cost, seconds: float, rivals: list[Rival]):
+def report(problem: FieldProblem, fits: list[kp.inverse.FitResult], cost: Cost, seconds: float):
     """Print the table."""
     start, end = (100 * float(problem.relative_error(m)) for m in (problem.start, fits[-1].model))
     evaluations = sum(fit.history[-1].evaluations for fit in fits)
@@ -142,8 +138,6 @@ def report(problem: FieldProblem, fits: list[kp.inverse.FitResult], cost: Cost, 
     print()
     for name, text in rows:
         print(f"{name:<{width}}  {text}")
-    if rivals:
-        print_rivals(rivals)
 
 
 def peak_memory_mib() -> float:
@@ -157,14 +151,14 @@ def draw(problem: FieldProblem, fits: list[kp.inverse.FitResult], path: Path):
     model = fits[-1].model
     with mpl.rc_context({"font.size": 11, "axes.titlesize": 13, "axes.titleweight": "bold", "savefig.dpi": 200}):
         figure = Figure(figsize=(15.5, 9.8), layout="constrained")
-        upper, lower = figure.subfigures(2, 1)
-        draw_fields(upper.subplots(1, 3), problem, model)
-        draw_fit(lower.subplots(1, 3), problem, fits)
+        panels: Any = figure.subfigures(2, 1)
+        draw_fields(panels[0].subplots(1, 3), problem, model)
+        draw_fit(panels[1].subplots(1, 3), problem, fits)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 
 
-def draw_fields(axes: Any, problem: FieldProblem, model: SpeedModel):
+def draw_fields(axes: Any, problem: FieldProblem, model: AbstractFieldModel):
     """Truth, start and estimate on one scale."""
     errors = [100 * float(problem.relative_error(m)) for m in (problem.start, model)]
     fields = {
@@ -173,17 +167,17 @@ def draw_fields(axes: Any, problem: FieldProblem, model: SpeedModel):
         f"estimate, {errors[1]:.1f} % off": model.field,
     }
     marks = {"sensors": problem.sensors, "sources": problem.sources}
-    kp.plot.compare(axes, problem.grid, fields, label="wave speed", unit="m/ms", length_unit="m", **marks)
+    plot.compare(axes, problem.grid, fields, label="wave speed", unit="m/ms", length_unit="m", **marks)
 
 
 def draw_fit(axes: Any, problem: FieldProblem, fits: list[kp.inverse.FitResult]):
     """What is wrong with the estimate, data beside predictions, and how the fit went."""
     model, grid = fits[-1].model, problem.grid
     wrong = model.field - problem.truth
-    mesh = kp.plot.field(axes[0], grid, wrong, title="estimate - truth", diverging=True, length_unit="m")
+    mesh = plot.field(axes[0], grid, wrong, title="estimate - truth", diverging=True, length_unit="m")
     axes[0].figure.colorbar(mesh, ax=axes[0], label="difference of speed (m/ms)", shrink=0.9, aspect=30)
     predicted = {"start": problem.forward(problem.start)[0], "estimate": problem.forward(model)[0]}
-    kp.plot.record_section(
+    plot.record_section(
         axes[1],
         problem.experiments.experiment.times,
         {"data": problem.data[0], **predicted},
@@ -192,10 +186,10 @@ def draw_fit(axes: Any, problem: FieldProblem, fits: list[kp.inverse.FitResult])
         position_label="sensor, around the block",
     )
     history = kp.inverse.History(tuple(record for fit in fits for record in fit.history.records))
-    kp.plot.convergence(axes[2], history, diagnostics={"field error": "relative error of the field"})
+    plot.convergence(axes[2], history, diagnostics={"field error": "relative error of the field"})
     for number in np.cumsum([len(fit.history) for fit in fits[:-1]]):
-        axes[2].axvline(number - 0.5, color=kp.plot.COLOURS["grey"], linewidth=0.8, linestyle=":")
-        axes[2].annotate("mesh error\nsubtracted", (number, 0.12), fontsize=9, color=kp.plot.COLOURS["grey"])
+        axes[2].axvline(number - 0.5, color=plot.COLOURS["grey"], linewidth=0.8, linestyle=":")
+        axes[2].annotate("mesh error\nsubtracted", (number, 0.12), fontsize=9, color=plot.COLOURS["grey"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 import krylovpde as kp
-from problems import FieldProblem, SpeedModel
+from problems import AbstractFieldModel, FieldProblem, SpeedModel
 
 GRADIENT_ACCURACY = 1e-3  # relative; the data are good to 2e-2
 REFERENCE_TOLERANCE = 1e-6
@@ -30,7 +30,7 @@ class ByKrylov(eqx.Module):
 
     experiment: kp.inverse.Experiment
 
-    def __call__(self, model: SpeedModel, rtol: Any) -> Float[Array, "times sensors"]:
+    def __call__(self, model: AbstractFieldModel, rtol: Any) -> Float[Array, "times sensors"]:
         return self.experiment(model)
 
 
@@ -41,7 +41,7 @@ class ByDiffrax(eqx.Module):
     solver: diffrax.AbstractSolver
     adjoint: diffrax.AbstractAdjoint
 
-    def __call__(self, model: SpeedModel, rtol: Any) -> Float[Array, "times sensors"]:
+    def __call__(self, model: AbstractFieldModel, rtol: Any) -> Float[Array, "times sensors"]:
         times = self.experiment.times
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, state, equation: equation.vector_field(t, state)),
@@ -56,7 +56,7 @@ class ByDiffrax(eqx.Module):
             adjoint=self.adjoint,
             max_steps=4096,
         )
-        return jax.vmap(self.experiment.observe)(solution.ys.displacement)
+        return jax.vmap(lambda state: self.experiment.observe(state.displacement))(solution.ys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Rival:
     error: float
 
 
-def against_diffrax(problem: FieldProblem, model: SpeedModel, *, short: bool) -> list[Rival]:
+def against_diffrax(problem: FieldProblem, model: AbstractFieldModel, *, short: bool) -> list[Rival]:
     """Time them all; krylovpde is the first of the list.
 
     **Arguments:**

@@ -61,7 +61,7 @@ def wave_speed(
     sensors_per_side: int = 48,
     num_times: int = 12,
     duration: float = 0.8,
-    pulse_width: float = 0.05,
+    pulse_width: float | None = None,
     smoothing: float = 0.02,
     noise_level: float = 0.02,
     seed: int = 0,
@@ -76,12 +76,14 @@ def wave_speed(
     - `num_shots`: pulses, at equal distances around the block.
     - `sensors_per_side`: four times as many sensors in all.
     - `num_times`: of measurement, equally spaced up to `duration` (ms).
-    - `pulse_width`: standard deviation of the Gaussian pulses (m). Shorter pulses see more and need more cells.
+    - `pulse_width`: standard deviation of the Gaussian pulses (m); 6.4 cells if left out. Shorter pulses see more and
+        need more cells: the error of the mesh goes with the square of cells per wavelength.
     - `smoothing`: length of the starting model's `kp.inverse.Smoothed` (m).
     - `noise_level`: standard deviation of the noise over the root mean square of the data.
     - `seed`: of the noise.
     - `options`: of `kp.solve`, for example `rtol`.
     """
+    width = 6.4 / num_cells if pulse_width is None else pulse_width
     sensors, sources = _perimeter(4 * sensors_per_side), _perimeter(num_shots)
     times = jnp.linspace(duration / num_times, duration, num_times)
 
@@ -89,7 +91,7 @@ def wave_speed(
         return kp.Grid(shape=(cells, cells), lower=(0.0, 0.0), upper=(1.0, 1.0))
 
     def experiments(grid: kp.Grid) -> kp.inverse.Experiments:
-        initial = stack([_pulse(grid, source, pulse_width) for source in sources])
+        initial = stack([_pulse(grid, source, width) for source in sources])
         return kp.inverse.Experiments(kp.inverse.Experiment(initial, times, kp.Sensors(grid, sensors), options=options))
 
     grid, finer_grid = make_grid(num_cells), make_grid(data_cells or 2 * num_cells)

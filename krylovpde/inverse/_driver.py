@@ -64,7 +64,7 @@ class AbstractDriver(eqx.Module, Generic[State]):
     """Drives one library's optimisers."""
 
     #: What to say of a point that is stuck.
-    stuck_reason: eqx.AbstractVar[str]
+    stuck_reason: eqx.AbstractClassVar[str]
 
     @abc.abstractmethod
     def init(self, objective: Objective, parameters: PyTree) -> State:

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
-from .. import integrate
 from .._solution import Solution
 from ..equation import AbstractEquation
+from ..integrate import solve
 
 
 class Experiment(eqx.Module):
@@ -44,7 +44,7 @@ class Experiment(eqx.Module):
         """The solution with its result and statistics."""
         initial = self.initial(model) if callable(self.initial) else self.initial
         equation = equation_of(model)
-        return integrate.solve(equation, initial, self.times, t0=self.t0, observe=self.observe, **self.options)
+        return solve(equation, initial, self.times, t0=self.t0, observe=self.observe, **self.options)
 
 
 class Experiments(eqx.Module):

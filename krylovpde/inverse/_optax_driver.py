@@ -1,6 +1,6 @@
 """Any `optax.GradientTransformation`, those with a line search included."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -33,9 +33,8 @@ class OptaxDriver(AbstractDriver[OptaxState]):
     """
 
     optimiser: Any
-    stuck_reason: str = eqx.field(
-        static=True,
-        default="no step along the optimiser's direction has a finite loss and gradient, or its line search found none",
+    stuck_reason: ClassVar[str] = (
+        "no step along the optimiser's direction has a finite loss and gradient, or its line search found none"
     )
 
     def init(self, objective: Objective, parameters: PyTree) -> OptaxState:

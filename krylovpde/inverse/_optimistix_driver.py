@@ -1,7 +1,7 @@
 """Any optimistix minimiser or least-squares solver, one step at a time."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -38,8 +38,8 @@ class OptimistixDriver(AbstractDriver[OptimistixState]):
 
     solver: Any
     options: dict[str, Any] = eqx.field(default_factory=dict)
-    stuck_reason: str = eqx.field(
-        static=True, default="the optimistix solver could not go on (its parameters or its linear solve are not finite)"
+    stuck_reason: ClassVar[str] = (
+        "the optimistix solver could not go on: its parameters or its linear solve are not finite"
     )
 
     def init(self, objective: Objective, parameters: PyTree) -> OptimistixState:
@@ -89,7 +89,7 @@ def _function(solver: Any) -> Callable:
 
 def _value_and_gradient(objective: Objective, state: OptimistixState) -> tuple[Scalar, PyTree[Array]]:
     """From the solver's own record of the accepted point; evaluated anew for solvers that keep none (Nelder–Mead)."""
-    info = getattr(state.solver_state, "f_info", None)
+    info: Any = getattr(state.solver_state, "f_info", None)
     if hasattr(info, "residual") and hasattr(info, "compute_grad"):
         return half_sum_of_squares(info.residual), info.compute_grad()
     if hasattr(info, "f") and hasattr(info, "grad"):

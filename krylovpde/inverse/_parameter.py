@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .. import integrate
 from ..grid import AbstractGrid, is_concrete
+from ..integrate import expm_multiply
 from ..operator import Laplacian
 
 
@@ -141,7 +141,7 @@ class Smoothed(AbstractParameter):
         if self.length == 0.0:
             return rough
         laplacian = Laplacian(self.grid, dtype=rough.dtype)
-        return integrate.expm_multiply(laplacian, rough, 0.5 * self.length**2).value
+        return expm_multiply(laplacian, rough, 0.5 * self.length**2).value
 
 
 def value_of(parameter: AbstractParameter | Shaped[ArrayLike, "..."]) -> Array:
