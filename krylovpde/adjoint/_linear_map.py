@@ -11,13 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import PyTree
 
 
 def linear_map(
-    forward: Callable[[Any, Any], Any], backward: Callable[[Any, Any], Any], residuals: PyTree, arguments: PyTree
+    forward: Callable[[Any, Any], Any],
+    backward: Callable[[Any, Any], Any],
+    residuals: PyTree,
+    arguments: PyTree,
+    like: PyTree,
 ) -> PyTree:
     """Evaluates `forward(residuals, arguments)`, which must be linear in `arguments`.
 
@@ -27,14 +32,15 @@ def linear_map(
     - `backward(residuals, cotangents)`: its transpose (bilinear, never conjugated), with the structure of `arguments`.
     - `residuals`: everything else that both depend on; arrays. Neither function may close over a traced array.
     - `arguments`: where to evaluate.
+    - `like`: arrays of the result's structure, shapes and dtypes. Told rather than inferred, so that neither function
+        is traced before it is needed: a gradient never traces `forward`.
 
     Both functions are differentiated by JAX with respect to their residuals when somebody asks for a higher
     derivative, so they must themselves be made of rules that can be.
     """
     residual_leaves, residual_tree = jtu.tree_flatten(residuals)
     leaves, tree = jtu.tree_flatten(arguments)
-    shapes = jax.eval_shape(forward, residuals, arguments)
-    out_tree = jtu.tree_structure(shapes)
+    likes, out_tree = jtu.tree_flatten(like)
 
     def flat_forward(residual_leaves, leaves):
         out = forward(jtu.tree_unflatten(residual_tree, residual_leaves), jtu.tree_unflatten(tree, leaves))
@@ -50,6 +56,7 @@ def linear_map(
         forward=flat_forward,
         backward=flat_backward,
         num_residuals=len(residual_leaves),
+        out_types=tuple((x.shape, np.dtype(x.dtype)) for x in likes),
     )
     return jtu.tree_unflatten(out_tree, out)
 
@@ -59,21 +66,19 @@ _linear_map_p.multiple_results = True
 
 
 @_linear_map_p.def_impl
-def _evaluate(*operands, forward, backward, num_residuals):
-    del backward
+def _evaluate(*operands, forward, backward, num_residuals, out_types):
+    del backward, out_types
     return list(forward(operands[:num_residuals], operands[num_residuals:]))
 
 
 @_linear_map_p.def_abstract_eval
-def _abstract(*operands, forward, backward, num_residuals):
-    del backward
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
-    out = jax.eval_shape(forward, tuple(shapes[:num_residuals]), tuple(shapes[num_residuals:]))
-    return [jax.core.ShapedArray(x.shape, x.dtype) for x in out]
+def _abstract(*operands, forward, backward, num_residuals, out_types):
+    del operands, forward, backward, num_residuals
+    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in out_types]
 
 
-def _jvp(primals, tangents, *, forward, backward, num_residuals):
-    parameters = {"forward": forward, "backward": backward, "num_residuals": num_residuals}
+def _jvp(primals, tangents, *, forward, num_residuals, **others):
+    parameters = {"forward": forward, "num_residuals": num_residuals, **others}
     out = _linear_map_p.bind(*primals, **parameters)
     residuals, arguments = tuple(primals[:num_residuals]), tuple(primals[num_residuals:])
     residual_tangents, argument_tangents = tangents[:num_residuals], tangents[num_residuals:]
@@ -96,17 +101,25 @@ def _jvp(primals, tangents, *, forward, backward, num_residuals):
     return out, totals
 
 
-def _transpose(cotangents, *operands, forward, backward, num_residuals):
+def _transpose(cotangents, *operands, forward, backward, num_residuals, out_types):
+    del out_types
     residuals, arguments = operands[:num_residuals], operands[num_residuals:]
     cotangents = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+    # A linear argument is undefined here, or, if it does not depend on what is differentiated, an array.
+    avals = [x.aval if ad.is_undefined_primal(x) else x for x in arguments]
     out = _linear_map_p.bind(
-        *residuals, *cotangents, forward=backward, backward=forward, num_residuals=num_residuals
+        *residuals,
+        *cotangents,
+        forward=backward,
+        backward=forward,
+        num_residuals=num_residuals,
+        out_types=tuple((x.shape, np.dtype(x.dtype)) for x in avals),
     )
     pulled = [x if ad.is_undefined_primal(y) else None for x, y in zip(out, arguments, strict=True)]
     return [None] * num_residuals + pulled
 
 
-def _batch(operands, axes, *, forward, backward, num_residuals):
+def _batch(operands, axes, *, forward, backward, num_residuals, out_types):
     size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
     moved = []
     for i, (x, axis) in enumerate(zip(operands, axes, strict=True)):
@@ -121,6 +134,7 @@ def _batch(operands, axes, *, forward, backward, num_residuals):
         forward=jax.vmap(forward, in_axes=(residual_axes, 0), axis_size=size),
         backward=jax.vmap(backward, in_axes=(residual_axes, 0), axis_size=size),
         num_residuals=num_residuals,
+        out_types=tuple(((size, *shape), dtype) for shape, dtype in out_types),
     )
     return out, [0] * len(out)
 

@@ -140,11 +140,12 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
             functools.partial(_pull_recorded, rules, rest),
             (arrays, record),
             _direction(arguments, tangents),
+            like=outputs,
         )
     else:
         outputs, report, record = _act(rules, arguments, recorded)
         if _moves(tangents.state):
-            change = _state_change(rules, rest, arrays, tangents)
+            change = _state_change(rules, rest, arrays, tangents, outputs)
     if _moves(tangents.times):
         speed = rate(rules, arguments)
         times_change = _instantiate(tangents.times, arguments.times)
@@ -155,7 +156,7 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
     return (outputs, report, record if recorded else None), change
 
 
-def _state_change(rules: Rules, rest, arrays, tangents):
+def _state_change(rules: Rules, rest, arrays, tangents, outputs):
     """The tangent of a start state alone: the outputs are linear in it, so nothing is augmented."""
 
     def forward(residuals, state):
@@ -169,7 +170,7 @@ def _state_change(rules: Rules, rest, arrays, tangents):
         return pull(rules.for_gradient(), arguments, cotangents, parameters=False)[0].state
 
     state = jtu.tree_map(_instantiate, tangents.state, arrays.state, is_leaf=_is_symbolic)
-    return linear_map(forward, backward, arrays, state)
+    return linear_map(forward, backward, arrays, state, like=outputs)
 
 
 def _act_along(rules: Rules, rest: Any, residuals: Any, direction: Direction) -> PyTree[Array]:
@@ -252,6 +253,7 @@ def pull(
             functools.partial(_pull_along_transposed, rules, rest, parameters),
             (arrays, cotangents),
             along,
+            like=out,
         )
         return (out, report), (change, _no_tangent(report))
 
