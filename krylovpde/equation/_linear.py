@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
-from ..grid import as_parameter
+from ..grid import as_parameter, broadcasts_to
 from ._base import AbstractEquation
 from ._checks import check_operator
 
@@ -68,7 +68,7 @@ def _as_source(source: Any, structure: PyTree[jax.ShapeDtypeStruct]) -> PyTree:
 
     def checked(like: jax.ShapeDtypeStruct, leaf: Any) -> Array:
         array = as_parameter(leaf, "Linear(source)")
-        if array.ndim > len(like.shape) or jnp.broadcast_shapes(array.shape, like.shape) != like.shape:
+        if not broadcasts_to(array.shape, like.shape):
             message = f"`Linear(source=...)` must fit the operator's output of shape {like.shape}, got {array.shape}."
             raise ValueError(message)
         return array

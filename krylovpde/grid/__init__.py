@@ -13,6 +13,11 @@ from ._boundary import (
     resolve_boundary as resolve_boundary,
 )
 from ._cartesian import Grid as Grid
-from ._checks import as_parameter as as_parameter, is_concrete as is_concrete, known_false as known_false
+from ._checks import (
+    as_parameter as as_parameter,
+    broadcasts_to as broadcasts_to,
+    is_concrete as is_concrete,
+    known_false as known_false,
+)
 from ._radial import RadialGrid as RadialGrid
 from ._sensors import Sensors as Sensors

@@ -20,6 +20,11 @@ def as_edges(edges: Any, where: str) -> np.ndarray:
     return array
 
 
+def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to `target` itself."""
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
+
+
 def is_concrete(value: Any) -> bool:
     """Whether the numbers of an array are known while Python runs."""
     return not isinstance(value, Tracer)

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, PyTree
 
 from .._custom_types import Structure
+from ..grid import broadcasts_to
 from ._base import AbstractOperator, real_dtype, reciprocal_weight
 from ._properties import is_self_adjoint, is_skew_adjoint, spectral_bound as spectral_bound_of, weight as weight_of
 from ._tags import STRUCTURE_TAGS, self_adjoint_tag, skew_adjoint_tag
@@ -187,7 +188,7 @@ def _checked_weight(weight: PyTree[ArrayLike], structure: Structure) -> PyTree:
     def checked(leaf: ArrayLike, like: jax.ShapeDtypeStruct):
         concrete = not isinstance(leaf, jax.Array)
         leaf = np.asarray(leaf) if concrete else leaf
-        if jnp.iscomplexobj(leaf) or np.broadcast_shapes(leaf.shape, like.shape) != like.shape:
+        if jnp.iscomplexobj(leaf) or not broadcasts_to(leaf.shape, like.shape):
             message = f"`annotate(weight=...)` must be real of shape {like.shape}, got {leaf.dtype} of {leaf.shape}."
             raise ValueError(message)
         if concrete and not np.all(leaf > 0):

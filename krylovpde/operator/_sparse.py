@@ -1,6 +1,6 @@
 """A sparse matrix with a fixed pattern, differentiable in its values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -122,9 +122,9 @@ class SparseOperator(AbstractOperator):
     @classmethod
     def from_coo(
         cls,
-        rows: ArrayLike,
-        columns: ArrayLike,
-        values: ArrayLike,
+        rows: ArrayLike | Sequence[Any],
+        columns: ArrayLike | Sequence[Any],
+        values: ArrayLike | Sequence[Any],
         shape: tuple[int, int],
         *,
         tags: object | Iterable[object] = (),
