@@ -81,9 +81,10 @@ def norm(x: PyTree[Array], weight: Weight = None) -> Float[Array, ""]:
     limits = jnp.finfo(common_dtype(x))
     # Squares are accurate as long as their sum is far from both ends of the range: between lower and 1 / lower.
     lower = float(limits.tiny) ** (2 / 3)
-    lift = 2.0 ** (limits.maxexp // 2 + limits.maxexp // 10)
+    # The square of the lift stays finite: XLA may take it out of the sum, and of a constant zero would make inf · 0.
+    lift, drop = 2.0 ** (limits.maxexp // 2 - 1), 2.0 ** -(limits.maxexp // 2 + limits.maxexp // 10)
     first = jax.lax.stop_gradient(_sum_of_squares(x, weight))
-    factor = jnp.where(first < lower, lift, jnp.where(first > 1.0 / lower, 1.0 / lift, 1.0)).astype(first.dtype)
+    factor = jnp.where(first < lower, lift, jnp.where(first > 1.0 / lower, drop, 1.0)).astype(first.dtype)
     square = _sum_of_squares(scale(factor, x), weight)
     is_zero = square == 0.0
     root = jnp.sqrt(jnp.where(is_zero, jnp.ones_like(square), square)) / factor

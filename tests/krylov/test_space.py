@@ -100,3 +100,11 @@ def test_normalise_of_a_dead_vector_is_zero_with_finite_derivative():
     value, slope = jax.value_and_grad(length)(jnp.zeros(3))
     assert value == 0.0
     np.testing.assert_array_equal(slope, 0.0)
+
+
+def test_norm_of_a_scaled_constant_zero_is_zero_under_jit():
+    """XLA takes the scale of a constant zero out of the sum of squares; squared, it must not overflow."""
+    zeros = np.zeros(8)
+    for dtype in (jnp.float32, jnp.float64):
+        scaled = jax.jit(lambda factor, dtype=dtype: norm((jnp.zeros(8, dtype), factor * zeros.astype(dtype))))
+        assert scaled(jnp.asarray(2.0, dtype)) == 0
