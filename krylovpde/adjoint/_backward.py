@@ -41,8 +41,9 @@ from ._low_rank import eliminate
 
 
 _RANK_CHUNK = 8
-# Rank-one terms are kept down to this share of the tolerance; 0.1 was measured to be safe (NUMERICS 3.1).
-_RANK_CUT = 0.03
+# Rank-one terms are kept down to this share of the tolerance. 0.1 was measured to be safe for gradients (NUMERICS 3.1);
+# a tenth of that costs one or two terms and serves Hessian-vector products, too.
+_RANK_CUT = 0.01
 # A backward pass may take this many times `max_steps` segments (an output time ends a segment, too).
 _STEPS_FACTOR = 16
 
@@ -310,7 +311,7 @@ def _accumulate(task: _Task, spaces, dual_spaces, offset: Array, span: Array, ca
         return pulled, carry.largest
     order, method = problem.order, settings.method
     blocks = [
-        [method.pairing(order, i, level, offset, span, dual, primal) for level, primal in enumerate(spaces)]
+        [_pair(method, order, i, level, offset, span, dual, primal) for level, primal in enumerate(spaces)]
         for i, dual in enumerate(dual_spaces)
     ]
     capacity = blocks[0][0].shape[0]
@@ -337,6 +338,14 @@ def _accumulate(task: _Task, spaces, dual_spaces, offset: Array, span: Array, ca
         ),
         largest,
     )
+
+
+def _pair(method, order: int, i: int, level: int, offset: Array, span: Array, dual: Reduction, primal: Reduction):
+    """The kernel of one pair of spaces; a space that started from zero has none."""
+    kernel = functools.partial(method.pairing, order, i, level, offset, span)
+    like = jax.eval_shape(kernel, dual, primal)
+    exists = batch_any((dual.dimension > 0) & (primal.dimension > 0))
+    return lax.cond(exists, kernel, lambda dual, primal: jnp.zeros(like.shape, like.dtype), dual, primal)
 
 
 def _rank_one_vjps(settings, problem: Problem, spaces, dual_spaces, left, right, count: Array) -> PyTree:
