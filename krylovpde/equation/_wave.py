@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
@@ -87,13 +88,13 @@ class Wave(AbstractEquation):
     def operator(self) -> FluxOperator:
         """`speed² lap` with homogeneous boundary values, on the displacement."""
         speed, conditions, _ = self._prepared()
-        one = jnp.ones((), speed.dtype)
+        one = np.ones((), speed.dtype)  # geometry: the speed is the only parameter
         return flux_operator(self.grid, (one,) * self.grid.ndim, conditions, scale=speed**2)
 
     def forcing(self) -> Inexact[Array, "..."] | None:
         """`source + speed² (inflow through the walls)`, an acceleration."""
         speed, conditions, source = self._prepared()
-        one = jnp.ones((), speed.dtype)
+        one = np.ones((), speed.dtype)  # geometry: the speed is the only parameter
         inflow = wall_source(self.grid, (one,) * self.grid.ndim, conditions)
         total = add_optional(None if inflow is None else speed**2 * inflow, source)
         return None if total is None else jnp.broadcast_to(total, self.grid.shape)

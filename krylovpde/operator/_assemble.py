@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from ..grid import AbstractCondition, AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
 from ._flux import FluxOperator
-from ._kernel import FaceCoefficients, Values, following
+from ._kernel import Coefficient, FaceCoefficients, following
 from ._scheme import AbstractScheme, Central
 from ._walls import Wall, wall
 
@@ -19,25 +19,26 @@ Conditions: TypeAlias = tuple[tuple[AbstractCondition, AbstractCondition], ...]
 class Transport(NamedTuple):
     """A velocity, one cell-centred component per axis, and the scheme that interpolates what it carries."""
 
-    velocity: tuple[Values, ...]
+    velocity: tuple[Coefficient, ...]
     scheme: AbstractScheme
 
 
 def flux_operator(
     grid: AbstractGrid,
-    diffusivity: tuple[Values, ...],
+    diffusivity: tuple[Coefficient, ...],
     conditions: Conditions,
     *,
     transport: Transport | None = None,
-    reaction: Values | None = None,
-    scale: Values | None = None,
+    reaction: Coefficient | None = None,
+    scale: Coefficient | None = None,
 ) -> FluxOperator:
     """`scale (div(diffusivity grad u) - div(velocity u) + reaction u)` with homogeneous boundary values.
 
     **Arguments:**
 
     - `grid`: where.
-    - `diffusivity`: one per axis, numbers as arrays of shape `()` or arrays of `grid.shape`; all of one precision.
+    - `diffusivity`: one per axis, numbers as arrays of shape `()` or arrays of `grid.shape`; all of one precision. A
+        NumPy number is geometry: its coefficients are constants of the operator, no leaves.
     - `conditions`: `(lower, upper)` per axis.
     - `transport`, `reaction`, `scale`: in the same precision, or `None`.
 
@@ -54,14 +55,14 @@ def flux_operator(
         faces.append(coefficients)
         sinks += [-part.sink for part in _axis_walls(grid, axis, kappa, conditions, transport) if part.sink is not None]
     diagonal = _collect(sinks if reaction is None else [*sinks, _to_field_rank(reaction, grid)])
-    scale = None if scale is None else _to_field_rank(scale, grid)
+    scale = None if scale is None else jnp.asarray(_to_field_rank(scale, grid))
     periodic_axes = tuple(isinstance(pair[0], Periodic) for pair in conditions)
     return FluxOperator(grid, tuple(faces), diagonal, scale, periodic_axes)
 
 
 def wall_source(
     grid: AbstractGrid,
-    diffusivity: tuple[Values, ...],
+    diffusivity: tuple[Coefficient, ...],
     conditions: Conditions,
     transport: Transport | None = None,
 ) -> Array | None:
@@ -98,12 +99,12 @@ def Laplacian(
     A [`krylovpde.operator.FluxOperator`][].
     """
     conditions = resolve_boundary(boundary, grid, (Neumann, Dirichlet, Periodic, Robin), "Laplacian")
-    one = jnp.ones((), jnp.result_type(float) if dtype is None else dtype)
+    one = np.ones((), jnp.result_type(float) if dtype is None else dtype)
     return flux_operator(grid, (one,) * grid.ndim, conditions)
 
 
 def _face_coefficients(
-    grid: AbstractGrid, axis: int, periodic: bool, kappa: Values, transport: Transport | None
+    grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient, transport: Transport | None
 ) -> FaceCoefficients:
     exchange = _conductance(grid, axis, periodic, kappa)
     if transport is None:
@@ -113,7 +114,7 @@ def _face_coefficients(
     return carried._replace(exchange=carried.exchange + exchange)
 
 
-def _conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Values) -> Values:
+def _conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient) -> Coefficient:
     """`area / (h₁/(2κ₁) + h₂/(2κ₂))`: the harmonic mean, exact for a steady flux through a jump of `κ`."""
     widths = grid.widths(axis)
     areas = _upper_face_areas(grid, axis)
@@ -121,29 +122,29 @@ def _conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Values) -
         return _on_faces(grid, axis, 2.0 * areas / (widths + np.roll(widths, -1)), kappa) * kappa
     own = _on_faces(grid, axis, widths, kappa)
     other = _on_faces(grid, axis, np.roll(widths, -1), kappa)
-    next_kappa = following(kappa, axis, periodic)
+    next_kappa = following(jnp.asarray(kappa), axis, periodic)
     # Behind the wall `next_kappa` is zero, and so is the conductance there. One vanishing κ is no division by zero.
     return _on_faces(grid, axis, 2.0 * areas, kappa) * kappa * next_kappa / (own * next_kappa + other * kappa)
 
 
-def _face_velocity(grid: AbstractGrid, axis: int, periodic: bool, velocity: Values) -> Values:
+def _face_velocity(grid: AbstractGrid, axis: int, periodic: bool, velocity: Coefficient) -> Coefficient:
     """The velocity times the area of each face, linear between the cells beside it."""
     areas = _on_faces(grid, axis, _upper_face_areas(grid, axis), velocity)
     if velocity.ndim == 0:
         return areas * velocity
     widths = grid.widths(axis)
     fraction = _on_faces(grid, axis, widths / (widths + np.roll(widths, -1)), velocity)
-    return areas * (velocity + fraction * (following(velocity, axis, periodic) - velocity))
+    return areas * (velocity + fraction * (following(jnp.asarray(velocity), axis, periodic) - velocity))
 
 
 def _upper_face_areas(grid: AbstractGrid, axis: int) -> np.ndarray:
     return grid.face_areas(axis)[1:]
 
 
-def _on_faces(grid: AbstractGrid, axis: int, values: np.ndarray, like: Array) -> Array:
+def _on_faces(grid: AbstractGrid, axis: int, values: np.ndarray, like: Coefficient | np.ndarray) -> np.ndarray:
     """A list along the axis, shaped to broadcast; a single number where all faces are alike."""
     values = values[:1] if grid.is_uniform(axis) and np.all(values == values[0]) else values
-    return jnp.asarray(grid.along(axis, values)).astype(like.dtype)
+    return grid.along(axis, values).astype(like.dtype)
 
 
 def _divide(coefficients: FaceCoefficients, measure: float) -> FaceCoefficients:
@@ -152,7 +153,7 @@ def _divide(coefficients: FaceCoefficients, measure: float) -> FaceCoefficients:
 
 
 def _axis_walls(
-    grid: AbstractGrid, axis: int, kappa: Values, conditions: Conditions, transport: Transport | None
+    grid: AbstractGrid, axis: int, kappa: Coefficient, conditions: Conditions, transport: Transport | None
 ) -> list[Wall]:
     velocity = None if transport is None else transport.velocity[axis]
     upwinded = (Central() if transport is None else transport.scheme).upwinded_outflow
@@ -160,13 +161,13 @@ def _axis_walls(
     return [wall(condition, grid, axis, side, kappa, velocity, upwinded) for condition, side in sides]
 
 
-def _to_field_rank(values: Values, grid: AbstractGrid) -> Values:
+def _to_field_rank(values: Coefficient, grid: AbstractGrid) -> Coefficient:
     return values.reshape((1,) * grid.ndim) if values.ndim == 0 else values
 
 
-def _collect(terms: list[Values]) -> tuple[Values, ...]:
+def _collect(terms: list[Coefficient]) -> tuple[Coefficient, ...]:
     """Terms of one shape added up, so that a field is read once and a short list stays short."""
-    by_shape: dict[tuple[int, ...], Values] = {}
+    by_shape: dict[tuple[int, ...], Coefficient] = {}
     for term in terms:
         shape = term.shape
         by_shape[shape] = by_shape[shape] + term if shape in by_shape else term

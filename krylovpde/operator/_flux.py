@@ -5,13 +5,15 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact
 
 from ..grid import AbstractGrid, cell_volumes
-from ._base import AbstractOperator, TransposedOperator
-from ._kernel import FaceCoefficients, following, net_inflow, preceding
+from ._base import AbstractOperator
+from ._constant import hide, reveal
+from ._kernel import Coefficient, FaceCoefficients, following, net_inflow, net_inflow_transpose, preceding
 from ._precision import apply_in_precision, state_dtype
 from ._tags import self_adjoint_tag
 
@@ -26,16 +28,19 @@ class FluxOperator(AbstractOperator):
     `s` (one over a capacity, a squared speed). `m` are the cell measures of the grid. What leaves a cell enters its
     neighbour, so `Σ_i V_i (A u)_i / s_i` holds only reactions and what passes the walls, to rounding.
 
+    The transpose, `Σ_axis S_axisᵀ (s y / m) + d s y`, is written by hand and costs what `A` costs.
+
     Its leaves are the *face* coefficients: a derivative with respect to the operator costs about one application, and
-    the chain to the parameters of the cells is taken once, outside of all loops. Without transport it is self-adjoint
+    the chain to the parameters of the cells is taken once, outside of all loops. Coefficients that geometry alone
+    decides are `Constant`s, no leaves. Without transport it is self-adjoint
     in the weight `cell_volumes / scale`.
 
     [`krylovpde.Laplacian`][] and the equations make these; the constructor is for those who have face coefficients.
     """
 
     grid: AbstractGrid
-    faces: tuple[FaceCoefficients, ...]
-    diagonal: tuple[Array, ...]
+    faces: tuple[Any, ...]
+    diagonal: tuple[Any, ...]
     scale: Array | None
     periodic: tuple[bool, ...] = eqx.field(static=True)
     transposed: bool = eqx.field(static=True)
@@ -44,7 +49,7 @@ class FluxOperator(AbstractOperator):
         self,
         grid: AbstractGrid,
         faces: tuple[FaceCoefficients, ...],
-        diagonal: tuple[Array, ...],
+        diagonal: tuple[Any, ...],
         scale: Array | None,
         periodic: tuple[bool, ...],
         transposed: bool = False,
@@ -59,11 +64,13 @@ class FluxOperator(AbstractOperator):
         - `diagonal`: arrays that broadcast to a field and add up to `d`.
         - `scale`: the factor `s`, or `None` for 1.
         - `periodic`: per axis.
-        - `transposed`: makes this `Aᵀ`, with `s` and `1/m` applied before the differences; only without transport.
+        - `transposed`: makes this `Aᵀ`, with `s` and `1/m` applied before the differences.
+
+        NumPy arrays among the coefficients are geometry, which no derivative reaches.
         """
         self.grid = grid
-        self.faces = faces
-        self.diagonal = diagonal
+        self.faces = hide(faces)
+        self.diagonal = hide(diagonal)
         self.scale = scale
         self.periodic = periodic
         self.transposed = transposed
@@ -72,7 +79,7 @@ class FluxOperator(AbstractOperator):
         """`A u`, in the precision of `u`, real or complex."""
         u = self.grid.check_field(vector, f"{type(self).__name__}.mv(vector)")
         measures = [_reciprocal_measures(self.grid, axis) for axis in range(self.grid.ndim)]
-        return apply_in_precision(self._apply, (self.faces, self.diagonal, self.scale, measures), u)
+        return apply_in_precision(self._apply, (*reveal((self.faces, self.diagonal)), self.scale, measures), u)
 
     def _apply(self, coefficients: Any, u: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         faces, diagonal, scale, measures = coefficients
@@ -80,10 +87,12 @@ class FluxOperator(AbstractOperator):
             u = scale * u
         total = jnp.zeros((), u.dtype)
         for axis, (coefficient, measure) in enumerate(zip(faces, measures, strict=True)):
-            before, after = (measure, None) if self.transposed else (None, measure)
-            source = u if before is None else u * before
-            inflow = net_inflow(coefficient, source, axis, self.periodic[axis])
-            inflow = inflow if after is None else inflow * after
+            if self.transposed:
+                source = u if measure is None else u * measure
+                inflow = net_inflow_transpose(coefficient, source, axis, self.periodic[axis])
+            else:
+                inflow = net_inflow(coefficient, u, axis, self.periodic[axis])
+                inflow = inflow if measure is None else inflow * measure
             total = total + inflow if axis > 0 else inflow
         for term in diagonal:
             total = total + term * u
@@ -94,15 +103,15 @@ class FluxOperator(AbstractOperator):
         """Whether something is carried: then the operator is not self-adjoint."""
         return any(coefficients.transport is not None for coefficients in self.faces)
 
-    def transpose(self) -> lx.AbstractLinearOperator:
-        """`Aᵀ`: by hand without transport, where it costs what `A` costs."""
-        if self.has_transport:
-            return TransposedOperator(self)
+    def transpose(self) -> "FluxOperator":
+        """`Aᵀ`, of the same kind."""
         return FluxOperator(self.grid, self.faces, self.diagonal, self.scale, self.periodic, not self.transposed)
 
     def in_structure(self) -> jax.ShapeDtypeStruct:
         """A field of `grid.shape`, in the precision of the coefficients."""
-        leaves = jax.tree_util.tree_leaves((self.faces, self.diagonal, self.scale))
+        everything = (self.faces, self.diagonal, self.scale)
+        # Without parameters the geometry says; beside parameters it is cast to them.
+        leaves = jtu.tree_leaves(everything) or jtu.tree_leaves(reveal(everything))
         return jax.ShapeDtypeStruct(self.grid.shape, state_dtype(leaves))
 
     def out_structure(self) -> jax.ShapeDtypeStruct:
@@ -168,12 +177,13 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
 
     The diagonal, and a list of `(axis, offset, values)` with `values[i] = A[i, i + offset]` along that axis.
     """
+    all_faces, diagonal = reveal((operator.faces, operator.diagonal))
     shape, dtype = operator.grid.shape, operator.in_structure().dtype
     precision = np.finfo(dtype).dtype
     scale = jnp.ones((), dtype) if operator.scale is None else operator.scale.astype(dtype)
-    centre = sum((term.astype(dtype) for term in operator.diagonal), start=jnp.zeros(shape, dtype))
+    centre = sum((jnp.asarray(term).astype(dtype) for term in diagonal), start=jnp.zeros(shape, dtype))
     neighbours = []
-    for axis, faces in enumerate(operator.faces):
+    for axis, faces in enumerate(all_faces):
         periodic = operator.periodic[axis]
         measure = _reciprocal_measures(operator.grid, axis)
         factor = jnp.ones((), precision) if measure is None else jnp.asarray(measure.astype(precision))
@@ -184,10 +194,10 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
 
 
 def _axis_entries(faces: FaceCoefficients, axis: int, periodic: bool, shape, dtype) -> dict[int, Array]:
-    def whole(values: Array | None) -> Array:
+    def whole(values: Coefficient | None) -> Array:
         if values is None:
             return jnp.zeros(shape, dtype)
-        full = jnp.broadcast_to(values.astype(dtype), shape)
+        full = jnp.broadcast_to(jnp.asarray(values).astype(dtype), shape)
         # The last face of an axis that does not close is a wall, whatever is stored there.
         return full if periodic else full * _not_last(shape, axis, dtype)
 

@@ -10,13 +10,16 @@ Under a `NamedSharding` all forms below compile to collective permutes, the wrap
 reduction of a face; a `concatenate` may become an all-to-all.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from .._custom_types import ArrayOrNumPy
+
 Values: TypeAlias = Inexact[Array, "..."]
+Coefficient: TypeAlias = Inexact[ArrayOrNumPy, "..."]
 
 
 class FaceCoefficients(NamedTuple):
@@ -24,13 +27,13 @@ class FaceCoefficients(NamedTuple):
 
         -F_j = exchange_j g_j - transport_j u_j - upstream_j g_{j-1} - downstream_j g_{j+1},    g_j = u_{j+1} - u_j
 
-    A constant field makes `g` exactly zero. `None` for terms that the scheme does not have.
+    A constant field makes `g` exactly zero. `None` for terms that the scheme does not have, NumPy arrays for geometry.
     """
 
-    exchange: Values
-    transport: Values | None = None
-    upstream: Values | None = None
-    downstream: Values | None = None
+    exchange: Any
+    transport: Any = None
+    upstream: Any = None
+    downstream: Any = None
 
 
 def cut(values: Values, axis: int, start: int | None, stop: int | None) -> Values:
@@ -68,9 +71,7 @@ def net_inflow(coefficients: FaceCoefficients, u: Values, axis: int, periodic: b
     """`F_{j-1} - F_j`: what flows into each cell along one axis, per unit time."""
     if periodic:
         return _periodic_inflow(coefficients, u, axis)
-    exchange, *others = coefficients
-    others = (None if values is None else cut(values, axis, 0, -1) for values in others)
-    inner = FaceCoefficients(cut(exchange, axis, 0, -1), *others)
+    inner = _inner_faces(coefficients, axis)
     below, above = lax.slice_in_dim(u, 0, -1, axis=axis), lax.slice_in_dim(u, 1, None, axis=axis)
     jump = above - below
     flux = inner.exchange * jump
@@ -82,11 +83,48 @@ def net_inflow(coefficients: FaceCoefficients, u: Values, axis: int, periodic: b
     return lax.slice_in_dim(flux, 1, None, axis=axis) - lax.slice_in_dim(flux, 0, -1, axis=axis)
 
 
-def _periodic_inflow(coefficients: FaceCoefficients, u: Values, axis: int) -> Values:
+def net_inflow_transpose(coefficients: FaceCoefficients, y: Values, axis: int, periodic: bool) -> Values:
+    """The transpose of `net_inflow`.
+
+    With `δ_j = y_{j+1} - y_j` across the faces, `y · inflow(u) = Σ_j F_j δ_j`: the jumps `g` of `u` collect
+    `-H_j = -(exchange δ)_j + (upstream δ)_{j+1} + (downstream δ)_{j-1}` and `u_j` collects `(transport δ)_j`, so that
+
+        (Sᵀ y)_j = H_j - H_{j-1} + (transport δ)_j .
+    """
+    if periodic:
+        inner, jump = coefficients, _periodic_jump(y, axis)
+    else:
+        inner = _inner_faces(coefficients, axis)
+        jump = lax.slice_in_dim(y, 1, None, axis=axis) - lax.slice_in_dim(y, 0, -1, axis=axis)
+    flux = inner.exchange * jump
+    if inner.upstream is not None and inner.downstream is not None and jump.shape[axis] > 0:
+        flux = flux - following(inner.upstream * jump, axis, periodic)
+        flux = flux - preceding(inner.downstream * jump, axis, periodic)
+    carried = None if inner.transport is None else inner.transport * jump
+    if periodic:
+        result = flux - preceding(flux, axis, True)
+        return result if carried is None else result + carried
+    above, below = pad(flux, axis, 1, 1), pad(flux, axis, 1, 1)
+    if carried is not None:
+        above = above + pad(carried, axis, 1, 1)
+    return lax.slice_in_dim(above, 1, None, axis=axis) - lax.slice_in_dim(below, 0, -1, axis=axis)
+
+
+def _inner_faces(coefficients: FaceCoefficients, axis: int) -> FaceCoefficients:
+    exchange, *others = coefficients
+    others = (None if values is None else cut(values, axis, 0, -1) for values in others)
+    return FaceCoefficients(cut(exchange, axis, 0, -1), *others)
+
+
+def _periodic_jump(u: Values, axis: int) -> Values:
     size = u.shape[axis]
     inner = lax.slice_in_dim(u, 1, None, axis=axis) - lax.slice_in_dim(u, 0, -1, axis=axis)
     wrap = lax.slice_in_dim(u, 0, 1, axis=axis) - lax.slice_in_dim(u, size - 1, None, axis=axis)
-    jump = pad(inner, axis, 0, 1) + pad(wrap, axis, size - 1, 0)
+    return pad(inner, axis, 0, 1) + pad(wrap, axis, size - 1, 0)
+
+
+def _periodic_inflow(coefficients: FaceCoefficients, u: Values, axis: int) -> Values:
+    jump = _periodic_jump(u, axis)
     flux = coefficients.exchange * jump
     if coefficients.transport is not None:
         flux = flux - coefficients.transport * u

@@ -6,10 +6,9 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact
 
 from ..grid import AbstractGrid
-from ._kernel import FaceCoefficients, Values
+from ._kernel import Coefficient, FaceCoefficients
 
 
 class AbstractScheme(eqx.Module):
@@ -21,7 +20,7 @@ class AbstractScheme(eqx.Module):
         """Whether a field that flows out through a wall leaves with the value of the last cell."""
 
     @abc.abstractmethod
-    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Values) -> FaceCoefficients:
+    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Coefficient) -> FaceCoefficients:
         """The coefficients of `-velocity u_f` (`velocity` times area, on the faces)."""
 
 
@@ -37,7 +36,7 @@ class Central(AbstractScheme):
         """No: the boundary condition says what the value on the wall is."""
         return False
 
-    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Values) -> FaceCoefficients:
+    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Coefficient) -> FaceCoefficients:
         """`u_f = u_j + θ (u_{j+1} - u_j)`, `θ = h_j / (h_j + h_{j+1})`."""
         theta = _like(_midpoint_fraction(grid, axis, periodic), grid, axis, velocity)
         return FaceCoefficients(exchange=-velocity * theta, transport=velocity)
@@ -77,7 +76,7 @@ class Upwind(AbstractScheme):
         """Yes."""
         return True
 
-    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Values) -> FaceCoefficients:
+    def coefficients(self, grid: AbstractGrid, axis: int, periodic: bool, velocity: Coefficient) -> FaceCoefficients:
         """Upwinded coefficients.
 
         With `v⁺ = max(v, 0)`, `v⁻ = min(v, 0)`, and `g` the jumps across the faces:
@@ -98,8 +97,8 @@ class Upwind(AbstractScheme):
         )
 
 
-def _like(values: np.ndarray, grid: AbstractGrid, axis: int, like: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    return jnp.asarray(grid.along(axis, values)).astype(like.dtype)
+def _like(values: np.ndarray, grid: AbstractGrid, axis: int, like: Coefficient) -> np.ndarray:
+    return grid.along(axis, values).astype(like.dtype)
 
 
 def _midpoint_fraction(grid: AbstractGrid, axis: int, periodic: bool) -> np.ndarray:

@@ -17,15 +17,15 @@ import numpy as np
 from jaxtyping import Array
 
 from ..grid import AbstractCondition, AbstractGrid, Dirichlet, Neumann, Periodic, Robin, TotalFlux
-from ._kernel import Values
+from ._kernel import Coefficient
 from ._precision import cast
 
 
 class Wall(NamedTuple):
     """The inflow per unit volume through one side of one axis: `source - sink u`, each `None` where it is zero."""
 
-    sink: Values | None
-    source: Values | None
+    sink: Coefficient | None
+    source: Coefficient | None
 
 
 def wall(
@@ -33,8 +33,8 @@ def wall(
     grid: AbstractGrid,
     axis: int,
     side: int,
-    diffusivity: Values,
-    velocity: Values | None = None,
+    diffusivity: Coefficient,
+    velocity: Coefficient | None = None,
     upwinded_outflow: bool = False,
 ) -> Wall:
     """The two parts of the inflow through one side.
@@ -55,7 +55,7 @@ def wall(
         return Wall(None, None)
     precision = np.finfo(diffusivity.dtype).dtype
     factor = _area_over_volume(grid, axis, side, precision)
-    half_width = jnp.asarray((grid.widths(axis)[side] / 2).astype(precision))
+    half_width = np.full((1,) * grid.ndim, grid.widths(axis)[side] / 2, precision)
     values = {
         name: None if value is None else _over_face(cast(value, precision), axis, grid.ndim)
         for name, value in vars(condition).items()
@@ -71,11 +71,12 @@ def wall(
     )
 
 
-def _diffusive_inflow(condition, values: dict[str, Any], conductance: Values) -> tuple[Wall, Wall]:
+def _diffusive_inflow(condition, values: dict[str, Any], conductance: Coefficient) -> tuple[Wall, Wall]:
     """The inflow `T (u_b - u) = source - sink u`, and the face value `u_b = source + (-sink) u` in the same form."""
     if isinstance(condition, Neumann):
         flux = values["flux"]
-        return Wall(None, flux), Wall(-jnp.ones_like(conductance), None if flux is None else flux / conductance)
+        minus_one = -np.ones((1,) * conductance.ndim, np.finfo(conductance.dtype).dtype)
+        return Wall(None, flux), Wall(minus_one, None if flux is None else flux / conductance)
     if isinstance(condition, Dirichlet):
         value = values["value"]
         return Wall(conductance, None if value is None else conductance * value), Wall(None, value)
@@ -88,7 +89,7 @@ def _diffusive_inflow(condition, values: dict[str, Any], conductance: Values) ->
     raise TypeError(message)
 
 
-def _advective_inflow(face: Wall, inward: Values, upwinded_outflow: bool) -> Wall:
+def _advective_inflow(face: Wall, inward: Coefficient, upwinded_outflow: bool) -> Wall:
     """`w u_b`, with `u_b = u` for `w < 0` where the outflow is upwinded."""
     if not upwinded_outflow:
         return Wall(_times(inward, face.sink), _times(inward, face.source))
@@ -96,22 +97,22 @@ def _advective_inflow(face: Wall, inward: Values, upwinded_outflow: bool) -> Wal
     return Wall(_plus(_times(entering, face.sink), -leaving), _times(entering, face.source))
 
 
-def _area_over_volume(grid: AbstractGrid, axis: int, side: int, precision: np.dtype) -> Array:
+def _area_over_volume(grid: AbstractGrid, axis: int, side: int, precision: np.dtype) -> np.ndarray:
     """`area / cell measure` in the outermost cells, zero in the others."""
     factor = np.zeros(grid.shape[axis])
     factor[side] = grid.face_areas(axis)[side] / grid.cell_measures(axis)[side]
-    return jnp.asarray(grid.along(axis, factor).astype(precision))
+    return grid.along(axis, factor).astype(precision)
 
 
 def _over_face(value: Array, axis: int, ndim: int) -> Array:
     return value if value.ndim == 0 and ndim > 0 else jnp.expand_dims(value, axis)
 
 
-def _times(factor: Values | None, value: Values | None) -> Values | None:
+def _times(factor: Coefficient | None, value: Coefficient | None) -> Coefficient | None:
     return None if factor is None or value is None else factor * value
 
 
-def _plus(first: Values | None, second: Values | None) -> Values | None:
+def _plus(first: Coefficient | None, second: Coefficient | None) -> Coefficient | None:
     if first is None or second is None:
         return second if first is None else first
     return first + second

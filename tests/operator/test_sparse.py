@@ -71,7 +71,7 @@ def test_derivatives_in_values_and_vector(name):
     matrix = _rows(name)
     operator = SparseOperator.from_scipy(matrix)
     assert (operator.forward.columns is None) == (name == "segments")
-    csr = matrix.tocsr()
+    csr = sp.csr_matrix(matrix)
     rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
     x, y = RNG.normal(size=csr.shape[1]), RNG.normal(size=csr.shape[0])
 
@@ -136,6 +136,7 @@ def test_cost_grows_with_the_entries_not_with_the_matrix():
 
     for function in (loss, jax.grad(loss, allow_int=True)):
         analysis = jax.jit(function).lower(operator, jnp.ones(n)).compile().memory_analysis()
+        assert analysis is not None
         assert analysis.temp_size_in_bytes < 40 * n * 8
         assert analysis.generated_code_size_in_bytes < 10 * n * 8  # the pattern is no constant of the program
 

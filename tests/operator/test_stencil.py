@@ -57,8 +57,8 @@ def test_numbers_and_arrays_are_the_same_operator():
 @pytest.mark.parametrize(
     ("boundary", "mode", "eigenvalue"),
     [
-        (Neumann(), lambda x, n: np.cos(3 * np.pi * x), lambda n: -((2 * n * np.sin(3 * np.pi / (2 * n))) ** 2)),
-        (Periodic(), lambda x, n: np.sin(4 * np.pi * x), lambda n: -((2 * n * np.sin(4 * np.pi / (2 * n))) ** 2)),
+        (Neumann(), lambda x, _: np.cos(3 * np.pi * x), lambda n: -((2 * n * np.sin(3 * np.pi / (2 * n))) ** 2)),
+        (Periodic(), lambda x, _: np.sin(4 * np.pi * x), lambda n: -((2 * n * np.sin(4 * np.pi / (2 * n))) ** 2)),
         (Dirichlet(), lambda x, n: np.sin(n * np.pi * x), lambda n: -4.0 * n**2),  # the roughest mode is exact
     ],
 )
