@@ -6,7 +6,7 @@ A tracer is fed into a column of sand; at three depths the concentration is meas
 depth is fitted by itself: v and D with standard errors, on finer and finer grids, beside the fit of the closed form
 for a column without end (Ogata and Banks 1961). Lengths are in cm; the data do not state their unit of time.
 
-    python examples/column_tracer.py [--data DIR] [--cells 100 200 400] [--output FILE]
+    python examples/column_tracer.py [--data DIR] [--widths 0.08 0.056 0.04] [--output FILE]
 """
 
 import argparse
@@ -25,9 +25,8 @@ from jax.scipy.special import log_ndtr
 
 import krylovpde as kp
 
-ROOT = Path(__file__).resolve().parent.parent
 CURVES = Path("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
-TAIL = 4.0  # cm of column below the sensor: the closed form has no outlet, and this one must not be felt
+TAIL = 4.0  # cm of column below the last sensor: the closed form has no outlet, and this one must not be felt
 
 
 class Transport(eqx.Module):
@@ -38,29 +37,24 @@ class Transport(eqx.Module):
 
 
 class Column(eqx.Module):
-    """Predicts the concentration at one depth: the partial differential equation on `num_cells` cells."""
+    """Predicts the concentration at one of the sensors: the partial differential equation on a grid."""
 
-    depth: float
+    sensors: kp.Sensors
+    sensor: jax.Array  # a number, not structure: all depths share one compiled program
     times: jax.Array
-    num_cells: int
 
     def __call__(self, model: Transport) -> jax.Array:
-        grid = kp.Grid(shape=(self.num_cells,), lower=(0.0,), upper=(self.depth + TAIL,))
+        grid = self.sensors.grid
         boundary = kp.Boundary(lower=kp.Dirichlet(1.0), upper=kp.Neumann())
         velocity, dispersion = model.velocity.value, model.dispersion.value
         equation = kp.AdvectionDiffusion(grid, dispersion, (velocity,), boundary=boundary)
-        sensor = kp.Sensors(grid, np.array([[self.depth]]))
-        return kp.solve(equation, jnp.zeros(grid.shape), self.times, observe=sensor).value[:, 0]
-
-    def peclet(self, model: Transport) -> float:
-        """The cell Péclet number `v h / D`: central differences follow the front well below about 2."""
-        return float(model.velocity.value / model.dispersion.value) * (self.depth + TAIL) / self.num_cells
+        return kp.solve(equation, jnp.zeros(grid.shape), self.times, observe=self.sensors).value[:, self.sensor]
 
 
 class ClosedForm(eqx.Module):
     """The same for a column without end: `½ [erfc((z - v t) / 2√(D t)) + exp(v z / D) erfc((z + v t) / 2√(D t))]`."""
 
-    depth: float
+    depth: jax.Array
     times: jax.Array
 
     def __call__(self, model: Transport) -> jax.Array:
@@ -72,25 +66,41 @@ class ClosedForm(eqx.Module):
         return jnp.exp(direct) + jnp.exp(mirrored)
 
 
-def fit(predict, measured: jax.Array):
-    """Least squares: the model, the standard errors of (v, D), and the root mean square of the residual."""
-    arrival = jnp.interp(0.5, measured, predict.times)
-    velocity = predict.depth / arrival
-    start = Transport(
-        kp.inverse.Positive.from_value(velocity), kp.inverse.Positive.from_value(0.01 * velocity * predict.depth)
-    )
+class Estimate(eqx.Module):
+    """A fitted model with its uncertainty: standard errors of v and D, from the Gauss-Newton Hessian `JᵀJ`."""
+
+    velocity: float
+    dispersion: float
+    velocity_error: float
+    dispersion_error: float
+    residual: np.ndarray
+
+    def row(self, name: str, width: float | None = None) -> str:
+        """A line of the table; for cells with their Péclet number `v h / D`, which has to stay below 2."""
+        peclet = "" if width is None else f"{self.velocity * width / self.dispersion:.2f}"
+        rmse = np.sqrt(np.mean(self.residual**2))
+        velocity = f"{self.velocity:.4f} ± {self.velocity_error:.4f}"
+        return f"{name:>12}{peclet:>8}{velocity:>19}{self.dispersion:12.5f} ± {self.dispersion_error:.5f}{rmse:10.5f}"
+
+
+@eqx.filter_jit
+def residual_and_jacobian(loss, model):
+    """The residual, and its derivatives with respect to the two logarithms as rows."""
+    residual, jvp = jax.linearize(loss.residual, model)
+    return residual, jax.vmap(lambda unit: jvp(jax.tree.unflatten(jax.tree.structure(model), unit)))(jnp.eye(2))
+
+
+def fit(predict, depth: float, measured: jax.Array) -> Estimate:
+    """Least squares by Levenberg-Marquardt, from a rough start: half the front arrives with the velocity."""
+    velocity = depth / jnp.interp(0.5, measured, predict.times)
+    start = Transport(kp.inverse.Positive.from_value(velocity), kp.inverse.Positive.from_value(0.05 * velocity))
     loss = kp.inverse.LeastSquares(predict, measured, sigma=1.0)
-    solver = optx.LevenbergMarquardt(rtol=1e-6, atol=1e-8)
+    solver = optx.LevenbergMarquardt(rtol=1e-4, atol=1e-5)
     model = kp.inverse.fit(loss, start, solver, progress=None).model
-    residual = loss.residual(model)
-    variance = jnp.sum(residual**2) / (residual.size - 2)
-    # J of the logarithms, by two Jacobian-vector products; the Gauss-Newton Hessian is JᵀJ.
-    _, jvp = jax.linearize(loss.residual, model)
-    columns = [jvp(jax.tree.unflatten(jax.tree.structure(model), unit)) for unit in jnp.eye(2)]
-    covariance = variance * jnp.linalg.inv(jnp.stack(columns) @ jnp.stack(columns).T)
-    relative = jnp.sqrt(jnp.diagonal(covariance))
-    errors = relative * jnp.stack([model.velocity.value, model.dispersion.value])
-    return model, errors, jnp.sqrt(jnp.mean(residual**2))
+    residual, jacobian = map(np.asarray, residual_and_jacobian(loss, model))
+    values = np.array([model.velocity.value, model.dispersion.value])
+    covariance = np.sum(residual**2) / (residual.size - 2) * np.linalg.inv(jacobian @ jacobian.T)
+    return Estimate(*map(float, values), *map(float, values * np.sqrt(np.diagonal(covariance))), residual)
 
 
 def read(folder: Path) -> dict[float, tuple[jax.Array, jax.Array]]:
@@ -103,50 +113,40 @@ def read(folder: Path) -> dict[float, tuple[jax.Array, jax.Array]]:
             "examples/input/FIG7-3A.IN) as a table with the columns depth_cm,time_as_given,c_over_c0.\n"
             "Put it there, or name the folder that holds column_tracer_cxtfit by --data DIR or in KRYLOVPDE_DATA."
         )
-    columns = ("depth_cm", "time_as_given", "c_over_c0")
     with path.open(newline="") as file:
-        rows = [tuple(float(line[name]) for name in columns) for line in csv.DictReader(file)]
-    table = np.array(sorted(rows))
-    depths = {depth: table[table[:, 0] == depth] for depth in np.unique(table[:, 0])}
-    return {float(depth): (jnp.asarray(part[:, 1]), jnp.asarray(part[:, 2])) for depth, part in depths.items()}
+        lines = list(csv.DictReader(file))
+    table = np.array([[float(line[name]) for name in ("depth_cm", "time_as_given", "c_over_c0")] for line in lines])
+    parts = {depth: table[table[:, 0] == depth] for depth in np.unique(table[:, 0])}
+    return {float(depth): (jnp.asarray(part[:, 1]), jnp.asarray(part[:, 2])) for depth, part in parts.items()}
 
 
-def row(name: str, model: Transport, errors, rmse, peclet: float | None = None) -> str:
-    """One line of the table."""
-    v, dispersion = float(model.velocity.value), float(model.dispersion.value)
-    cell = "" if peclet is None else f"{peclet:8.2f}"
-    return f"{name:>16}{cell:>8}{v:11.4f} ± {errors[0]:.4f}{dispersion:12.5f} ± {errors[1]:.5f}{rmse:11.5f}"
-
-
-def main(arguments: list[str] | None = None) -> dict[float, tuple[Transport, Transport]]:
-    """Fit every depth, print the tables, save the figure; returns the finest and the closed-form fit by depth."""
+def main():
+    """Fit every depth on every grid, print the tables, save the figure."""
     parser = argparse.ArgumentParser(description="Velocity and dispersion from breakthrough curves.")
-    default = os.environ.get("KRYLOVPDE_DATA") or ROOT.parent / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=Path(default), help="the folder that holds column_tracer_cxtfit/")
-    parser.add_argument("--cells", type=int, nargs="+", default=[200, 400, 800], help="numbers of cells, increasing")
+    default = os.environ.get("KRYLOVPDE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=Path(default), help="the folder that holds column_tracer_cxtfit")
+    parser.add_argument("--widths", type=float, nargs="+", default=[0.08, 0.056, 0.04], help="of cells in cm, falling")
     parser.add_argument("--output", type=Path, default=Path("results/column_tracer.png"), help="the figure")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    curves = read(options.data)
+    length = max(curves) + TAIL
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    fits = {}
-    for depth, (times, measured) in read(options.data).items():
-        print(f"\ndepth {depth:g} cm\n{'cells':>16}{'Péclet':>8}{'velocity':>20}{'dispersion':>22}{'rmse':>11}")
-        columns = [Column(depth, times, num_cells) for num_cells in options.cells]
-        studies = [fit(column, measured) for column in columns]
-        for column, study in zip(columns, studies, strict=True):
-            print(row(str(column.num_cells), *study, peclet=column.peclet(study[0])))
-        closed_form = fit(ClosedForm(depth, times), measured)
-        print(row("closed form", *closed_form))
-        fits[depth] = (studies[-1][0], closed_form[0])
-        dense = jnp.linspace(times[0], times[-1], 200)
+    for number, (depth, (times, measured)) in enumerate(curves.items()):
+        print(f"\ndepth {depth:g} cm\n{'cells':>12}{'Péclet':>8}{'velocity':>19}{'dispersion':>22}{'rmse':>10}")
+        for width in options.widths:
+            grid = kp.Grid(shape=(round(length / width),), lower=(0.0,), upper=(length,))
+            column = Column(kp.Sensors(grid, list(curves)), jnp.asarray(number), times)
+            estimate = fit(column, depth, measured)
+            print(estimate.row(f"{width:g} cm", width))
+        print(fit(ClosedForm(jnp.asarray(depth), times), depth, measured).row("closed form"))
         (points,) = axes.plot(times, measured, "o", markersize=4, label=f"measured at {depth:g} cm")
-        axes.plot(dense, Column(depth, dense, columns[-1].num_cells)(fits[depth][0]), color=points.get_color())
+        axes.plot(times, measured + estimate.residual, color=points.get_color())
     axes.set(xlabel="time (unit of the data)", ylabel="concentration / inlet concentration")
     axes.legend()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=150)
     print(f"\nfigure: {options.output}")
-    return fits
 
 
 if __name__ == "__main__":

@@ -87,6 +87,21 @@ def test_function_known_to_a_tolerance_passes(key):
     assert not taylor_test(_noisy(1e-8), _POINT, key=key, rtol=1e-13).passed
 
 
+def test_function_that_is_less_accurate_than_any_default_passes_above_its_noise(key):
+    report = taylor_test(_noisy(1e-4), _POINT, key=key)
+    assert report.passed, str(report)
+    assert 1e-5 < report.floor / report.size < 1e-3
+    assert report.derivative_error > 1e-4
+
+
+def test_noise_does_not_hide_a_wrong_gradient(key):
+    noisy = _noisy(1e-4)
+    for size in (-0.3, 0.3):
+        assert not taylor_test(
+            lambda p, a=size: noisy(p) + a * jax.lax.stop_gradient(_scalar(p)), _POINT, key=key
+        ).passed
+
+
 def test_second_order(key):
     report = taylor_test(_scalar, _POINT, key=key, second_order=True)
     assert report.passed, str(report)

@@ -1,0 +1,93 @@
+"""The examples run as a user runs them, at a small size."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import erfc, erfcx
+
+_ROOT = Path(__file__).parent.parent
+_DATA = Path(os.environ.get("KRYLOVPDE_DATA") or _ROOT.parent / "shared" / "data")
+_CURVES = Path("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
+_MEASURED = (_DATA / _CURVES).is_file()
+
+# The closed-form fits of the data's own description, (velocity, dispersion) by depth.
+_CLOSED_FORM = {11: (2.4375, 0.15270), 17: (2.5060, 0.12582), 23: (2.5017, 0.10993)}
+
+
+def _run(script: str, *arguments, **variables) -> subprocess.CompletedProcess:
+    """As from the shell, but with warnings as errors, and compiled programs kept where those of the tests are."""
+    command = [sys.executable, "-W", "error", str(_ROOT / "examples" / script), *map(str, arguments)]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".pytest_cache" / "jax")}
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(_ROOT), **cache, **variables}
+    return subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False)
+
+
+def _estimates(output: str) -> dict[int, dict[str, list[float]]]:
+    """By depth and row name: velocity, its error, dispersion, its error, rmse."""
+    tables = {}
+    for part in output.split("depth ")[1:]:
+        rows = re.findall(
+            r"^ *(closed form|[\d.]+ cm) .*?([\d.]+) ± ([\d.]+) +([\d.]+) ± ([\d.]+) +([\d.]+)$", part, re.MULTILINE
+        )
+        tables[int(part.split()[0])] = {name: [float(number) for number in numbers] for name, *numbers in rows}
+    return tables
+
+
+def test_getting_started():
+    run = _run("getting_started.py")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.skipif(_MEASURED, reason="the measured curves are here, and tested")
+def test_column_tracer_on_made_up_curves(tmp_path):
+    """Curves of known velocity and dispersion, in the format of the measured ones."""
+    velocity, dispersion, depth = 2.4, 0.2, 9.0
+    times = np.linspace(2.0, 6.0, 30)
+    width = 2 * np.sqrt(dispersion * times)
+    early, late = (depth - velocity * times) / width, (depth + velocity * times) / width
+    clean = 0.5 * (erfc(early) + np.exp(-(early**2)) * erfcx(late))
+    noisy = clean + 0.002 * np.random.default_rng(1).standard_normal(times.size)
+    lines = ["depth_cm,time_as_given,c_over_c0", *(f"{depth},{t},{c}" for t, c in zip(times, noisy, strict=True))]
+    (tmp_path / _CURVES).parent.mkdir()
+    (tmp_path / _CURVES).write_text("\n".join(lines))
+    figure = tmp_path / "figures" / "column.png"
+    run = _run("column_tracer.py", "--data", tmp_path, "--widths", 0.1, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    table = _estimates(run.stdout)[9]
+    assert list(table) == ["0.1 cm", "closed form"]
+    v, v_error, d, d_error, rmse = table["0.1 cm"]
+    assert abs(v - velocity) < 3 * v_error < 0.03
+    assert abs(d - dispersion) < 3 * d_error < 0.02
+    assert rmse == pytest.approx(0.002, rel=0.3)
+    assert table["closed form"][1] == pytest.approx(v_error, rel=0.1)
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not _MEASURED, reason=f"the measured curves are not in {_DATA.name}/")
+def test_column_tracer_on_measured_curves(tmp_path):
+    """Velocity within 1 % and dispersion within 3 % of the closed-form fits, at a cell Péclet number below 2."""
+    run = _run("column_tracer.py", "--data", _DATA, "--widths", 0.08, "--output", tmp_path / "column.png")
+    assert run.returncode == 0, run.stderr
+    tables = _estimates(run.stdout)
+    assert sorted(tables) == sorted(_CLOSED_FORM)
+    for depth, (velocity, dispersion) in _CLOSED_FORM.items():
+        assert tables[depth]["closed form"][::2][:2] == pytest.approx([velocity, dispersion], rel=1e-3)
+        v, v_error, d, d_error, _ = tables[depth]["0.08 cm"]
+        assert v == pytest.approx(velocity, rel=0.01)
+        assert d == pytest.approx(dispersion, rel=0.03)
+        assert 0 < v_error < 0.01
+        assert 0 < d_error < 0.01
+
+
+def test_column_tracer_says_what_is_missing(tmp_path):
+    for run in (_run("column_tracer.py", "--data", tmp_path), _run("column_tracer.py", KRYLOVPDE_DATA=str(tmp_path))):
+        assert run.returncode == 1
+        assert str(tmp_path / _CURVES) in run.stderr
+        assert "figure 7-3a of the CXTFIT manual" in run.stderr
+        assert "--data DIR" in run.stderr
+        assert "Traceback" not in run.stderr
