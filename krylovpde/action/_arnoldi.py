@@ -15,7 +15,6 @@ from ._grow import checkpoints, default_capacity, grow
 from ._pairing import matrix_pairing
 from ._reduction import Reduction, lift
 
-
 _FIRST_CHECK, _CHECK_RATIO = 8, 1.6
 _DEFAULT_DIMENSION = 40
 
@@ -38,7 +37,8 @@ class Arnoldi(AbstractKrylov):
 
     def __check_init__(self):
         if self.max_dimension is not None and self.max_dimension < 2:
-            raise ValueError(f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}.")
+            message = f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}."
+            raise ValueError(message)
 
     @property
     def name(self) -> str:
@@ -131,6 +131,7 @@ class Arnoldi(AbstractKrylov):
 
 
 def _hessenberg(state: ArnoldiState, count: int) -> Array:
+    del count  # the padded matrix is block diagonal, and small enough as it is
     return state.hessenberg
 
 

@@ -18,6 +18,11 @@ class AbstractMethod(eqx.Module):
     def name(self) -> str:
         """The name that `stats.method` and messages use."""
 
+    @property
+    @abc.abstractmethod
+    def max_steps(self) -> int:
+        """The default bound on the number of sub-steps."""
+
     @abc.abstractmethod
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         """Raises `ValueError` where this method cannot serve the operator; decided from static facts only."""
@@ -29,11 +34,6 @@ class AbstractKrylov(AbstractMethod):
     @abc.abstractmethod
     def capacity(self, operator: lx.AbstractLinearOperator) -> int:
         """The largest dimension, a static number."""
-
-    @property
-    @abc.abstractmethod
-    def max_steps(self) -> int:
-        """The default bound on the number of sub-steps."""
 
     @abc.abstractmethod
     def reduce(

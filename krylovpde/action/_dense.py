@@ -35,10 +35,11 @@ class Dense(AbstractMethod):
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         size = sum(leaf.size for leaf in jtu.tree_leaves(operator.in_structure()))
         if size > self.max_size:
-            raise ValueError(
+            message = (
                 f"`method=Dense()` would form a matrix of {size} x {size} numbers. Use Lanczos() or Arnoldi(), or "
                 f"Dense(max_size={size}) if you mean it."
             )
+            raise ValueError(message)
 
 
 def dense_states(
@@ -49,9 +50,9 @@ def dense_states(
     unravel = flat[0][1]
     size = flat[0][0].size
     dtype = flat[0][0].dtype
-    matrix = jax.vmap(
-        lambda unit: jfu.ravel_pytree(operator.mv(unravel(unit)))[0], out_axes=1
-    )(jnp.eye(size, dtype=dtype))
+    matrix = jax.vmap(lambda unit: jfu.ravel_pytree(operator.mv(unravel(unit)))[0], out_axes=1)(
+        jnp.eye(size, dtype=dtype)
+    )
     total = size * len(state)
     generator = jnp.zeros((total, total), dtype)
     for component in range(len(state) - 1):

@@ -17,7 +17,6 @@ from jaxtyping import Array
 
 from ._expm import expm
 
-
 _NUM_TERMS = 20
 
 

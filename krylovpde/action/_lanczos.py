@@ -20,7 +20,6 @@ from ._family import scalar_family
 from ._grow import checkpoints, default_capacity, grow
 from ._reduction import Reduction, lift
 
-
 _FIRST_CHECK, _CHECK_RATIO = 6, 1.3
 
 
@@ -54,7 +53,8 @@ class Lanczos(AbstractKrylov):
 
     def __check_init__(self):
         if self.max_dimension is not None and self.max_dimension < 2:
-            raise ValueError(f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}.")
+            message = f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}."
+            raise ValueError(message)
 
     @property
     def name(self) -> str:
@@ -66,12 +66,13 @@ class Lanczos(AbstractKrylov):
 
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         if not (is_self_adjoint(operator) or is_skew_adjoint(operator)):
-            raise ValueError(
+            message = (
                 "`method=Lanczos()` needs an operator that is tagged self-adjoint or skew-adjoint in its weight, and "
                 f"{type(operator).__name__} is not. Say so with `krylovpde.annotate(operator, "
                 "tags=krylovpde.self_adjoint_tag, weight=...)` if it is (`krylovpde.verify.structure_test` checks "
                 "it), or use `krylovpde.Arnoldi()`."
             )
+            raise ValueError(message)
 
     def capacity(self, operator: lx.AbstractLinearOperator) -> int:
         structure = operator.in_structure()

@@ -18,10 +18,9 @@ from jaxtyping import Array, Bool, Int, PyTree, Real
 
 from .._solution import RESULTS
 from ..krylov._space import add, norm, scale
-from ._base import AbstractKrylov
+from ._base import AbstractKrylov, AbstractMethod
 from ._batch import batch_any
 from ._reduction import Reduction, lift
-
 
 _CHUNK = 8
 _MAX_TRIES = 60
@@ -46,10 +45,16 @@ class Problem(eqx.Module):
 class Settings(eqx.Module):
     """What is static about a march."""
 
-    method: AbstractKrylov
+    method: AbstractMethod
     rtol: float = eqx.field(static=True)
     atol: float = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
+
+    @property
+    def krylov(self) -> AbstractKrylov:
+        """The method, where one with Krylov spaces is needed: `Dense` never marches."""
+        assert isinstance(self.method, AbstractKrylov)
+        return self.method
 
 
 class Schedule(eqx.Module):
@@ -113,7 +118,7 @@ def assess(
     settings: Settings, order: int, level: int, t: Array, share: Array, scales: Array, reduction: Reduction
 ) -> tuple[Array, Array]:
     """The largest ratio of estimated error to allowed error at time t, and the relative error."""
-    table, growth = settings.method.coefficients(order, level - order + 1, level + order, t, reduction)
+    table, growth = settings.krylov.coefficients(order, level - order + 1, level + order, t, reduction)
     errors, sizes = local_error(order, table, growth, reduction)
     reference = jnp.maximum(sizes, scales)
     allowed = share * (settings.atol + settings.rtol * reference)
@@ -148,11 +153,11 @@ def build(
     reductions, step, error = [], goal, jnp.zeros_like(goal)
     for start, level in zip(starts, levels, strict=True):
         judge_level = functools.partial(judge, level)
-        reduction = settings.method.reduce(
+        reduction = settings.krylov.reduce(
             operator, weight, start, lambda trial, judge_level=judge_level: judge_level(goal, trial)[0] <= 1.0
         )
         reductions.append(reduction)
-        longest = settings.method.longest(order, reduction)
+        longest = settings.krylov.longest(order, reduction)
         step, relative = _longest_step(judge_level, step, longest, reduction)
         error = error + relative
     return reductions, step, error
@@ -227,7 +232,7 @@ def advance_state(
 ) -> tuple[PyTree[Array], ...]:
     """The state one step on: Krylov sums for the first `order` components, polynomials for the sources."""
     tables = [
-        settings.method.coefficients(order, level - order + 1, level, step, space)[0]
+        settings.krylov.coefficients(order, level - order + 1, level, step, space)[0]
         for level, space in enumerate(spaces)
     ]
     moved = [component_from_tables(order, component, spaces, tables) for component in range(order)]
@@ -315,7 +320,7 @@ def _march_step(
     if record is not None:
         record = _remember(record, active, Step(time, end, carry.next_output, state), spaces)
     next_output, outputs = _write_outputs(
-        settings, problem, schedule, spaces, working_state, time, end, active, carry.next_output, carry.outputs
+        settings, problem, schedule, spaces, time, end, active, carry.next_output, carry.outputs
     )
     more = active & (next_output < schedule.times.size)
     moved = lax.cond(
@@ -354,11 +359,11 @@ def select(predicate: Array, x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array
     return jtu.tree_map(lambda a, b: jnp.where(predicate, a, b), x, y)
 
 
-def _write_outputs(settings, problem, schedule, spaces, state, time, end, active, next_output, outputs):
+def _write_outputs(settings, problem, schedule, spaces, time, end, active, next_output, outputs):
     """Evaluates every output time in reach, `_CHUNK` at once: one pass over the basis serves them all."""
     count = schedule.times.size
     chunk = min(count, _CHUNK)
-    reader = _reader(settings, problem, spaces, state)
+    reader = _reader(settings, problem, spaces)
 
     def in_reach(index: Array) -> Array:
         times = schedule[index]
@@ -381,7 +386,7 @@ def _write_outputs(settings, problem, schedule, spaces, state, time, end, active
     return lax.while_loop(lambda carry: batch_any(in_reach(carry[0])), body, (next_output, outputs))
 
 
-def _reader(settings: Settings, problem: Problem, spaces: list[Reduction], state: tuple[PyTree[Array], ...]):
+def _reader(settings: Settings, problem: Problem, spaces: list[Reduction]):
     """A function of a stack of offsets that returns the outputs there."""
     order = problem.order
     seen = spaces
@@ -392,9 +397,11 @@ def _reader(settings: Settings, problem: Problem, spaces: list[Reduction], state
 
     def read(offsets: Array) -> PyTree[Array]:
         tables = [
-            jax.vmap(lambda t, level=level, space=space: settings.method.coefficients(
-                order, level - order + 1, level, t, space
-            )[0])(offsets)
+            jax.vmap(
+                lambda t, level=level, space=space: settings.krylov.coefficients(
+                    order, level - order + 1, level, t, space
+                )[0]
+            )(offsets)
             for level, space in enumerate(spaces)
         ]
         if problem.observation is not None:
@@ -418,7 +425,7 @@ def _empty_record(settings, problem, start, schedule, slots: int) -> Record:
     step = Step(zero, zero, jnp.zeros((), jnp.int32), start)
     like = [
         jax.eval_shape(
-            lambda vector: settings.method.reduce(problem.operator, problem.weight, vector, lambda _: jnp.array(True)),
+            lambda vector: settings.krylov.reduce(problem.operator, problem.weight, vector, lambda _: jnp.array(True)),
             vector,
         )
         for vector in start
@@ -432,14 +439,19 @@ def _empty_record(settings, problem, start, schedule, slots: int) -> Record:
 
 
 def _remember(record: Record, active: Array, step: Step, spaces: list[Reduction]) -> Record:
-    def write(buffer, value):
-        index = jnp.minimum(record.count, buffer.shape[0] - 1)
-        keep = active & (record.count < buffer.shape[0])
-        old = lax.dynamic_index_in_dim(buffer, index, keepdims=False)
-        return lax.dynamic_update_index_in_dim(buffer, jnp.where(keep, value, old), index, 0)
+    def write(buffers, values):
+        def put(buffer, value):
+            index = jnp.minimum(record.count, buffer.shape[0] - 1)
+            keep = active & (record.count < buffer.shape[0])
+            old = lax.dynamic_index_in_dim(buffer, index, keepdims=False)
+            return lax.dynamic_update_index_in_dim(buffer, jnp.where(keep, value, old), index, 0)
 
+        return jtu.tree_map(put, buffers, values)
+
+    # Past the slots nothing is written: the bases are large.
+    room = batch_any(active & (record.count < record.slots))
     return Record(
-        steps=jtu.tree_map(write, record.steps, step),
-        spaces=jtu.tree_map(write, record.spaces, spaces),
+        steps=write(record.steps, step),
+        spaces=lax.cond(room, write, lambda buffers, _: buffers, record.spaces, spaces),
         count=record.count + active.astype(jnp.int32),
     )

@@ -12,7 +12,6 @@ from jaxtyping import Array, Inexact, Int, PyTree, Real
 from ..krylov._space import add, combine
 from ._batch import batch_max
 
-
 _BLOCK = 16
 
 

@@ -5,11 +5,11 @@ the forward march, jumps by `g_i` at each output time, and
 
     dJ = ∫ <λ_(q-1)(s), dA z_0(s)> ds,        ∂J/∂z(0) = λ(0)
 
-With `μ_j = λ_(q-1-j)` the adjoint state solves the same equation with `Aᵀ`, so its Krylov spaces and functions are those
-of the forward march; the cotangents of the sources are the family's next members. Between two events both factors of
-the integral are short sums, `z_0(s) = V c(s)` and `λ_(q-1)(s) = W d(s)`, and `∫ d(s) c(s)ᵀ ds` has low rank: the
-parameter derivative is a handful of vector–Jacobian products of `θ -> A(θ) x` (Kandolf, Koskela, Relton, Schweitzer
-2021, for the low rank).
+With `μ_j = λ_(q-1-j)` the adjoint state solves the same equation with `Aᵀ`, so its Krylov spaces and functions are
+those of the forward march; the cotangents of the sources are the family's next members. Between two events both
+factors of the integral are short sums, `z_0(s) = V c(s)` and `λ_(q-1)(s) = W d(s)`, and `∫ d(s) c(s)ᵀ ds` has low
+rank: the parameter derivative is a handful of vector–Jacobian products of `θ -> A(θ) x` (Kandolf, Koskela, Relton,
+Schweitzer 2021, for the low rank).
 """
 
 import functools
@@ -38,7 +38,6 @@ from ..action._march import (
 from ..action._reduction import Reduction, lift
 from ..krylov._space import add, norm, scale
 from ._low_rank import eliminate
-
 
 _RANK_CHUNK = 8
 # Rank-one terms are kept down to this share of the tolerance. 0.1 was measured to be safe for gradients (NUMERICS 3.1);
@@ -209,7 +208,7 @@ def _absorb(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carry
 
 def _component_at(settings, order: int, component: int, spaces: list[Reduction], offset: Array) -> PyTree[Array]:
     tables = [
-        settings.method.coefficients(order, level - order + 1, level, offset, space)[0]
+        settings.krylov.coefficients(order, level - order + 1, level, offset, space)[0]
         for level, space in enumerate(spaces)
     ]
     return component_from_tables(order, component, spaces, tables)
@@ -266,19 +265,18 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
 
 def _dual_starts(settings, problem: Problem, adjoint: tuple[PyTree[Array], ...], moving: Array):
     """`μ_j = λ_(q-1-j)`, as the method wants to start from them."""
-    order = problem.order
-    duals = []
-    for component in reversed(range(order)):
-        field = select(moving, adjoint[component], jtu.tree_map(jnp.zeros_like, adjoint[component]))
-        operator, weight, start = settings.method.dual(problem.operator, problem.weight, field)
-        duals.append(start)
-    return operator, weight, tuple(duals)
+    fields = [
+        select(moving, field, jtu.tree_map(jnp.zeros_like, field)) for field in reversed(adjoint[: problem.order])
+    ]
+    duals = [settings.krylov.dual(problem.operator, problem.weight, field) for field in fields]
+    operator, weight, _ = duals[0]
+    return operator, weight, tuple(start for _, _, start in duals)
 
 
 def _advance_adjoint(settings, problem, spaces: list[Reduction], adjoint, span: Array) -> tuple[PyTree[Array], ...]:
-    """`μ_j(s) = Σ_i F_(i-j)(s, Aᵀ) μ_i`; the cotangents of the sources collect `∫ μ_0`, `∫∫ μ_0`, …"""
+    """`μ_j(s) = Σ_i F_(i-j)(s, Aᵀ) μ_i`; the cotangents of the sources collect `∫ μ_0`, `∫∫ μ_0` and so on."""
     order, num_sources = problem.order, len(adjoint) - problem.order
-    method = settings.method
+    method = settings.krylov
     tables = [
         method.dual_coefficients(order, level - order + 1, level + num_sources, span, space)[0]
         for level, space in enumerate(spaces)
@@ -309,7 +307,7 @@ def _accumulate(task: _Task, spaces, dual_spaces, offset: Array, span: Array, ca
     settings, problem = task.settings, task.problem
     if not (task.parameters and jtu.tree_leaves(pulled.operator)):
         return pulled, carry.largest
-    order, method = problem.order, settings.method
+    order, method = problem.order, settings.krylov
     blocks = [
         [_pair(method, order, i, level, offset, span, dual, primal) for level, primal in enumerate(spaces)]
         for i, dual in enumerate(dual_spaces)
@@ -345,12 +343,12 @@ def _pair(method, order: int, i: int, level: int, offset: Array, span: Array, du
     kernel = functools.partial(method.pairing, order, i, level, offset, span)
     like = jax.eval_shape(kernel, dual, primal)
     exists = batch_any((dual.dimension > 0) & (primal.dimension > 0))
-    return lax.cond(exists, kernel, lambda dual, primal: jnp.zeros(like.shape, like.dtype), dual, primal)
+    return lax.cond(exists, kernel, lambda *_: jnp.zeros(like.shape, like.dtype), dual, primal)
 
 
 def _rank_one_vjps(settings, problem: Problem, spaces, dual_spaces, left, right, count: Array) -> PyTree:
     """`Σ_k vjp_θ[A(θ) V right_k](W left_k)`, a batch of `_RANK_CHUNK` terms at a time."""
-    method = settings.method
+    method = settings.krylov
     room = -(-left.shape[0] // _RANK_CHUNK) * _RANK_CHUNK
     left = jnp.pad(left, ((0, room - left.shape[0]), (0, 0), (0, 0)))
     right = jnp.pad(right, ((0, room - right.shape[0]), (0, 0), (0, 0)))

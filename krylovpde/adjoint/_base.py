@@ -43,7 +43,5 @@ def check_pair(method: AbstractMethod, adjoint: AbstractAdjoint, known: tuple[Ab
     """Raises `ValueError` for an adjoint that cannot differentiate a method; names those that can."""
     if not adjoint.serves(method):
         possible = ", ".join(f"{other.name}()" for other in known if other.serves(method))
-        raise ValueError(
-            f"`adjoint={adjoint.name}()` cannot differentiate `method={method.name}()`. Possible: {possible}."
-        )
-
+        message = f"`adjoint={adjoint.name}()` cannot differentiate `method={method.name}()`. Possible: {possible}."
+        raise ValueError(message)

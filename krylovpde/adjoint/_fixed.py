@@ -29,7 +29,8 @@ class FixedSteps(eqx.Module):
 
     def __check_init__(self):
         if self.num_steps < 1:
-            raise ValueError(f"`num_steps` of an adjoint must be at least 1, but is {self.num_steps}.")
+            message = f"`num_steps` of an adjoint must be at least 1, but is {self.num_steps}."
+            raise ValueError(message)
 
 
 def dense_outputs(problem: Problem, state: tuple[PyTree[Array], ...], times: Array) -> tuple[PyTree[Array], Report]:
@@ -71,7 +72,7 @@ def fixed_outputs(
     zero = jnp.zeros_like(times[0])
     (_, last, error), states = lax.scan(to_output, (state, zero, zero), schedule.times)
     states = jtu.tree_map(lambda leaf: leaf[schedule.inverse], states)
-    dimension = settings.method.capacity(problem.operator)
+    dimension = settings.krylov.capacity(problem.operator)
     error = lax.stop_gradient(error)
     result = RESULTS.where(error <= settings.rtol, RESULTS.successful, RESULTS.tolerance_not_reached)
     count = steps.num_steps * times.size
@@ -116,19 +117,15 @@ def _fixed_step(steps: FixedSteps, settings: Settings, problem: Problem, state, 
 def _factorise(steps: FixedSteps, settings: Settings, problem: Problem, start: PyTree[Array]):
     """Basis, small matrix, length of the residual, length of the start."""
     operator, weight = problem.operator, problem.weight
-    dimension = settings.method.capacity(operator)
+    dimension = settings.krylov.capacity(operator)
     recurrence = isinstance(settings.method, Lanczos)
+    if steps.unrolled and recurrence:
+        sign = 1 if is_self_adjoint(operator) else -1
+        final = _unroll(lanczos_step, problem, lanczos_start(start, weight, dimension, sign=sign), dimension)
+        return final.basis, final.tridiagonal, final.residual_norm, final.lengths[0]
     if steps.unrolled:
-        if recurrence:
-            sign = 1 if is_self_adjoint(operator) else -1
-            empty, advance = lanczos_start(start, weight, dimension, sign=sign), lanczos_step
-        else:
-            empty, advance = arnoldi_start(start, weight, dimension), arnoldi_step
-        final, _ = lax.scan(
-            lambda space, _: (advance(operator.mv, weight, space), None), empty, None, length=dimension
-        )
-        matrix = final.tridiagonal if recurrence else final.hessenberg
-        return final.basis, matrix, final.residual_norm, final.lengths[0]
+        final = _unroll(arnoldi_step, problem, arnoldi_start(start, weight, dimension), dimension)
+        return final.basis, final.hessenberg, final.residual_norm, final.lengths[0]
     if recurrence and is_self_adjoint(operator):
         factors = lanczos(operator, start, dimension, reorthogonalise=False)
         off = factors.offdiagonal
@@ -138,6 +135,12 @@ def _factorise(steps: FixedSteps, settings: Settings, problem: Problem, start: P
         factors = arnoldi(operator, start, dimension)
         matrix = factors.matrix
     return factors.basis, matrix, norm(factors.residual, weight), factors.norm
+
+
+def _unroll(step: Any, problem: Problem, space: Any, dimension: int) -> Any:
+    """`dimension` steps in a scan, which JAX can reverse."""
+    mv, weight = problem.operator.mv, problem.weight
+    return lax.scan(lambda space, _: (step(mv, weight, space), None), space, None, length=dimension)[0]
 
 
 def _table(order: int, highest: int, t: Array, matrix: Array) -> Array:

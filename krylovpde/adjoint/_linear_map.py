@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import PyTree
@@ -74,7 +75,7 @@ def _evaluate(*operands, forward, backward, num_residuals, out_types):
 @_linear_map_p.def_abstract_eval
 def _abstract(*operands, forward, backward, num_residuals, out_types):
     del operands, forward, backward, num_residuals
-    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in out_types]
+    return [ShapedArray(shape, dtype) for shape, dtype in out_types]
 
 
 def _jvp(primals, tangents, *, forward, num_residuals, **others):

@@ -26,6 +26,10 @@ class TangentOperator(AbstractOperator):
     operator: lx.AbstractLinearOperator
     tangent: PyTree[Inexact[Array, "..."]]
 
+    def __init__(self, operator: lx.AbstractLinearOperator, tangent: PyTree[Inexact[Array, "..."]]):
+        self.operator = operator
+        self.tangent = tangent
+
     def mv(self, vector: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         """`(A u, dA u + A du)`."""
         parameters, rest = eqx.partition(self.operator, eqx.is_inexact_array)

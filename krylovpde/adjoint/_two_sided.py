@@ -12,8 +12,8 @@ class TwoSidedAdjoint(AbstractAdjoint):
     r"""Derivatives by a second Krylov space, started from the cotangent: the default, and right to the tolerance.
 
     $\mathrm{d}J = \int_0^t \lambda(s)^\top \mathrm{d}A\, u(s)\, \mathrm{d}s$ with $u(s) = e^{sA} v$ in one space and
-    $\lambda(s) = e^{(t-s)A^\top} g$ in another, each grown until its own error estimate meets the tolerance. Both modes,
-    every order, `vmap` and `linearize`: tangents are the same functions of a larger operator.
+    $\lambda(s) = e^{(t-s)A^\top} g$ in another, each grown until its own error estimate meets the tolerance. Both
+    modes, every order, `vmap` and `linearize`: tangents are the same functions of a larger operator.
 
     Memory: two bases and the states at the starts of the sub-steps. Time: about as many applications of the transpose
     as of the operator, and a few parameter VJPs, their number the numerical rank of the integral.

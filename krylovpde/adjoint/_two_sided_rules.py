@@ -1,14 +1,15 @@
 """Two functions, `act` and `pull`, and their derivatives of every order and mode: themselves.
 
-With `J(θ, z, t, g) = Σ_i <g_i, C exp(t_i 𝒜(θ)) z>` (𝒜 the first-order form of `dᵠu/dtᵠ = A u + sources`, C an observation)
+With `J(θ, z, t, g) = Σ_i <g_i, C exp(t_i 𝒜(θ)) z>` (𝒜 the first-order form of `dᵠu/dtᵠ = A u + sources`, C an
+observation)
 
     act  = ∂J/∂g                 the outputs at every time
     pull = ∂J/∂(θ, z)            the cotangents
 
-The tangent of each is the same function of the `TangentOperator`, with its own Krylov spaces and its own error estimate;
-since the Hessian of J is symmetric, the transposes are the same functions again. So whatever mixture of `jvp`, `vjp`,
-`linearize` and `vmap` is asked for, only these two ever run, and no derivative enters a Krylov loop: there it would see
-the part of the Krylov polynomial that nothing controls (NUMERICS 3.3).
+The tangent of each is the same function of the `TangentOperator`, with its own Krylov spaces and its own error
+estimate; since the Hessian of J is symmetric, the transposes are the same functions again. So whatever mixture of
+`jvp`, `vjp`, `linearize` and `vmap` is asked for, only these two ever run, and no derivative enters a Krylov loop:
+there it would see the part of the Krylov polynomial that nothing controls (NUMERICS 3.3).
 """
 
 import dataclasses
@@ -28,11 +29,10 @@ from .._solution import RESULTS
 from ..action import Arnoldi, March, Observation, Problem, Schedule, Settings, march, record_slots, select, shift_chain
 from ..krylov._space import add, norm, scale
 from ..operator import weight
-from ._base import Report
 from ._backward import pull_back
+from ._base import Report
 from ._linear_map import linear_map
 from ._tangent import TangentOperator
-
 
 # A tangent is scaled to be this many times larger than what it is the tangent of, so that the tolerance of the pair is
 # a tolerance of the tangent (unscaled, a tangent of 1e-6 of the state was 40 % wrong: NUMERICS 7.5).
@@ -113,14 +113,12 @@ def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Arr
     final = march(rules.settings, _problem(rules, arguments), arguments.state, schedule, slots)
     outputs = jtu.tree_map(lambda leaf: leaf[schedule.inverse], final.outputs)
     counters = final.counters
-    report = Report(
-        counters.applications, counters.dimension, counters.steps, counters.error, final.time, final.result
-    )
+    report = Report(counters.applications, counters.dimension, counters.steps, counters.error, final.time, final.result)
     return outputs, report, final if recorded else None
 
 
 def _slots(rules: Rules, arguments: Arguments) -> int:
-    capacity = rules.settings.method.capacity(arguments.operator)
+    capacity = rules.settings.krylov.capacity(arguments.operator)
     return record_slots(capacity, arguments.operator.in_structure(), len(arguments.state))
 
 
@@ -265,6 +263,7 @@ def _run_back(rules: Rules, arguments: Arguments, cotangents, parameters: bool, 
     own = record is None
     if own:
         record = _run(rules, arguments, recorded=True)[2]
+    assert record is not None
     problem = _problem(rules, arguments)
     ordered = jtu.tree_map(lambda leaf: leaf[schedule.order], cotangents)
     pulled = pull_back(rules.settings, problem, arguments.state, schedule, record, ordered, parameters)
@@ -386,6 +385,7 @@ def pull_with_times(
     """`pull`, and the cotangent of the times `<g_i, C 𝒜 z(t_i)>`, from one forward march."""
     rules = rules.for_gradient()
     states, _, record = _act(rules, dataclasses.replace(arguments, observation=None), recorded=True)
+    assert record is not None
     direction, report = pull(rules, arguments, cotangents, record=record)
     applications = report.applications + record.counters.applications
     report = dataclasses.replace(report, applications=applications)

@@ -25,33 +25,36 @@ def check_square(operator: Any, where: str) -> None:
             hint = " For a dense matrix use lineax.MatrixLinearOperator(matrix)."
         elif callable(operator):
             hint = " For a function use lineax.FunctionLinearOperator(function, jax.eval_shape(lambda: vector))."
-        raise TypeError(f"`operator` of {where} must be a lineax.AbstractLinearOperator, got {type(operator)}.{hint}")
+        message = f"`operator` of {where} must be a lineax.AbstractLinearOperator, got {type(operator)}.{hint}"
+        raise TypeError(message)
     rows, columns = operator.out_structure(), operator.in_structure()
     same = jtu.tree_structure(rows) == jtu.tree_structure(columns) and all(
         a.shape == b.shape for a, b in zip(jtu.tree_leaves(rows), jtu.tree_leaves(columns), strict=True)
     )
     if not same:
-        raise ValueError(
-            f"`operator` of {where} must be square, but maps {_describe(columns)} to {_describe(rows)}."
-        )
+        message = f"`operator` of {where} must be square, but maps {_describe(columns)} to {_describe(rows)}."
+        raise ValueError(message)
 
 
 def as_field(value: PyTree, structure: PyTree, name: str) -> PyTree[Array]:
     """`value` as inexact arrays of the operator's input shapes; its own precision stays."""
     if jtu.tree_structure(value) != jtu.tree_structure(structure):
-        raise ValueError(
+        message = (
             f"`{name}` must be a pytree like the operator's input, {_describe(structure)}, got "
             f"{jtu.tree_structure(value)}."
         )
+        raise ValueError(message)
 
     def convert(leaf: Any, like: Any) -> Array:
         if not eqx.is_array_like(leaf):
-            raise TypeError(f"`{name}` must consist of arrays, got {type(leaf)}.")
+            message = f"`{name}` must consist of arrays, got {type(leaf)}."
+            raise TypeError(message)
         array = jnp.asarray(leaf)
         if not jnp.issubdtype(array.dtype, jnp.inexact):
             array = array.astype(jnp.result_type(float))
         if array.shape != like.shape:
-            raise ValueError(f"`{name}` must have the operator's input shape {like.shape}, got {array.shape}.")
+            message = f"`{name}` must have the operator's input shape {like.shape}, got {array.shape}."
+            raise ValueError(message)
         return array
 
     return jtu.tree_map(convert, value, structure)
@@ -89,12 +92,15 @@ def real_dtype(value: PyTree[Array]) -> np.dtype:
 def as_times(times: Any, dtype: Any, name: str) -> tuple[Array, bool]:
     """A 1-D array of times in the state's precision, and whether one number was given."""
     if not eqx.is_array_like(times) and not isinstance(times, list | tuple):
-        raise TypeError(f"`{name}` must be a number or a 1-D array, got {type(times)}.")
+        message = f"`{name}` must be a number or a 1-D array, got {type(times)}."
+        raise TypeError(message)
     array = jnp.asarray(times)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"`{name}` must be real, got dtype {array.dtype}.")
+        message = f"`{name}` must be real, got dtype {array.dtype}."
+        raise TypeError(message)
     if array.ndim > 1 or array.size == 0:
-        raise ValueError(f"`{name}` must be a number or a non-empty 1-D array, got shape {array.shape}.")
+        message = f"`{name}` must be a number or a non-empty 1-D array, got shape {array.shape}."
+        raise ValueError(message)
     return jnp.atleast_1d(array).astype(dtype), array.ndim == 0
 
 
@@ -104,12 +110,14 @@ def tolerances(rtol: Any, atol: Any, dtype: Any) -> tuple[float, float]:
     rtol = (1e-4 if eps > 1e-10 else 1e-6) if rtol is None else _static(rtol, "rtol")
     atol = _static(atol, "atol")
     if not rtol >= 10 * eps:
-        raise ValueError(
+        message = (
             f"`rtol` is {rtol}, below ten units of rounding of {np.dtype(dtype).name}, {10 * eps:.1e}: no computation "
             "in this precision can reach it. Use a larger rtol, or float64."
         )
+        raise ValueError(message)
     if not atol >= 0:
-        raise ValueError(f"`atol` must not be negative, but is {atol}.")
+        message = f"`atol` must not be negative, but is {atol}."
+        raise ValueError(message)
     return rtol, atol
 
 
@@ -117,7 +125,8 @@ def _static(value: Any, name: str) -> float:
     try:
         return float(value)
     except Exception as error:
-        raise TypeError(f"`{name}` must be a number that is known when tracing, got {value}.") from error
+        message = f"`{name}` must be a number that is known when tracing, got {value}."
+        raise TypeError(message) from error
 
 
 def choose(
@@ -128,17 +137,19 @@ def choose(
         structured = is_self_adjoint(operator) or (order == 1 and is_skew_adjoint(operator))
         method = Lanczos() if structured else Arnoldi()
     if not isinstance(method, AbstractMethod):
-        raise TypeError(f"`method` must be None or one of Arnoldi(), Lanczos(), Dense(), got {method!r}.")
+        message = f"`method` must be None or one of Arnoldi(), Lanczos(), Dense(), got {method!r}."
+        raise TypeError(message)
     if adjoint is None:
         adjoint = DirectAdjoint() if isinstance(method, Dense) else TwoSidedAdjoint()
     if not isinstance(adjoint, AbstractAdjoint):
-        raise TypeError(
-            "`adjoint` must be None or one of TwoSidedAdjoint(), IterationAdjoint(), DirectAdjoint(), got "
-            f"{adjoint!r}."
+        message = (
+            f"`adjoint` must be None or one of TwoSidedAdjoint(), IterationAdjoint(), DirectAdjoint(), got {adjoint!r}."
         )
+        raise TypeError(message)
     method.check(operator)
     if order == 2 and isinstance(method, Lanczos) and not is_self_adjoint(operator):
-        raise ValueError("`method=Lanczos()` serves an equation of second order only if its operator is self-adjoint.")
+        message = "`method=Lanczos()` serves an equation of second order only if its operator is self-adjoint."
+        raise ValueError(message)
     check_pair(method, adjoint, (TwoSidedAdjoint(), IterationAdjoint(), DirectAdjoint()))
     return method, adjoint
 

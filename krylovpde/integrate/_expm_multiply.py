@@ -81,10 +81,11 @@ def phi_multiply(
     max_steps: int | None = None,
     throw: bool = True,
 ) -> Solution:
-    r"""$\sum_k t^k \varphi_k(tA)\, v_k$: the solution at $t$ of $u' = A u + \sum_{k \ge 1} v_k t^{k-1}/(k-1)!$, $u(0) = v_0$.
+    r"""$\sum_k t^k \varphi_k(tA)\, v_k$, to a tolerance, differentiable in everything.
 
-    $\varphi_0 = \exp$ and $\varphi_k(z) = (\varphi_{k-1}(z) - 1/(k-1)!)/z$. Each vector has a Krylov space of its own, so a
-    self-adjoint operator keeps its three-term recurrence.
+    It is the solution at $t$ of $u' = A u + \sum_{k \ge 1} v_k t^{k-1}/(k-1)!$, $u(0) = v_0$, where
+    $\varphi_0 = \exp$ and $\varphi_k(z) = (\varphi_{k-1}(z) - 1/(k-1)!)/z$. Each vector has a Krylov space of its own,
+    so a self-adjoint operator keeps its three-term recurrence.
 
     **Arguments:**
 
@@ -94,7 +95,8 @@ def phi_multiply(
     """
     check_square(operator, "expm_multiply")
     if not isinstance(vectors, Sequence) or len(vectors) == 0:
-        raise ValueError(f"`vectors` must be a non-empty sequence of pytrees, got {type(vectors)}.")
+        message = f"`vectors` must be a non-empty sequence of pytrees, got {type(vectors)}."
+        raise ValueError(message)
     fields = tuple(as_field(vector, operator.in_structure(), "vector") for vector in vectors)
     dtype = real_dtype(fields[0])
     times, scalar = as_times(t, dtype, "t")

@@ -66,10 +66,11 @@ def pullback(
     like = jtu.tree_map(lambda leaf: _Shaped((times.size, *leaf.shape)), field)
     cotangent = as_field(cotangent, like, "cotangent")
     rtol, atol = tolerances(rtol, atol, dtype)
-    method, adjoint = choose(operator, 1, method, adjoint)
-    if not isinstance(adjoint, TwoSidedAdjoint):
-        raise ValueError(f"`pullback` reports on TwoSidedAdjoint(), not on {adjoint.name}(); use jax.vjp for others.")
-    options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
+    method, chosen = choose(operator, 1, method, adjoint)
+    if not isinstance(chosen, TwoSidedAdjoint):
+        message = f"`pullback` reports on TwoSidedAdjoint(), not on {chosen.name}(); use jax.vjp for others."
+        raise ValueError(message)  # noqa: TRY004
+    options = Options(method, chosen, rtol, atol, max_steps_of(method, max_steps), throw)
     cotangents, result, stats = _compiled(options, operator, field, times, cotangent)
     if scalar:
         cotangents, times = cotangents._replace(t=cotangents.t[0]), times[0]

@@ -73,5 +73,6 @@ def max_steps_of(method: AbstractMethod, max_steps: Any) -> int:
     if max_steps is None:
         return method.max_steps
     if not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"`max_steps` must be a positive integer or None, got {max_steps!r}.")
+        message = f"`max_steps` must be a positive integer or None, got {max_steps!r}."
+        raise ValueError(message)
     return max_steps

@@ -14,6 +14,7 @@ from .._solution import Solution
 from ..action import AbstractMethod, Observation
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, WaveState
+from ..grid import is_concrete
 from ._entrance import as_field, as_times, check_square, choose, common_state, real_dtype, tolerances
 from ._run import Options, finish, max_steps_of, run
 
@@ -34,10 +35,13 @@ def solve(
 ) -> Solution:
     r"""The solution of a linear equation with constant coefficients, sources and boundary values, at given times.
 
-    First order: $u(t) = e^{(t-t_0)A} u_0 + (t-t_0)\,\varphi_1((t-t_0)A)\, b$. Second order, with $L = -A$:
-    $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 + \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\,
-    \mathrm{d}\sigma$ with $\tau = t - t_0$, never put into first-order form. There is no time step and no Krylov dimension to
-    choose: both follow from the tolerance.
+    With $L = -A$ and $\tau = t - t_0$,
+
+    - first order: $u(t) = e^{\tau A} u_0 + \tau\,\varphi_1(\tau A)\, b$;
+    - second order: $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0
+      + \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form.
+
+    There is no time step and no Krylov dimension to choose: both follow from the tolerance.
 
     **Arguments:**
 
@@ -49,8 +53,8 @@ def solve(
     - `observe`: what to keep of the solution. `None`: the states. [`krylovpde.Sensors`][] or any lineax operator on the
         field: its outputs only, and nothing else is stored (for a `WaveState` it sees the displacement, unless it is an
         operator on the whole state). A function `observe(t, state) -> pytree`.
-    - `method`, `adjoint`, `rtol`, `atol`, `max_steps`, `throw`: as in [`krylovpde.expm_multiply`][]. For a `WaveState` the
-        tolerance holds for each part.
+    - `method`, `adjoint`, `rtol`, `atol`, `max_steps`, `throw`: as in [`krylovpde.expm_multiply`][]. For a
+        `WaveState` the tolerance holds for each part.
 
     **Returns:**
 
@@ -91,19 +95,23 @@ def _compiled(options: Options, equation, linear, component: int, fields: tuple[
 
 def _check_equation(equation: Any) -> None:
     if not isinstance(equation, AbstractEquation):
-        raise TypeError(
+        message = (
             f"`equation` must be a krylovpde.AbstractEquation, got {type(equation)}. Wrap an operator in "
             "krylovpde.Linear(operator)."
         )
+        raise TypeError(message)
     if type(equation).nonlinear is not AbstractEquation.nonlinear:
-        raise ValueError(
+        message = (
             f"{type(equation).__name__} has a nonlinear part: semilinear equations are not served yet. "
             "`equation.vector_field` works with Diffrax today."
         )
+        raise ValueError(message)
     if equation.order not in (1, 2):
-        raise ValueError(f"`{type(equation).__name__}.order` must be 1 or 2, but is {equation.order!r}.")
+        message = f"`{type(equation).__name__}.order` must be 1 or 2, but is {equation.order!r}."
+        raise ValueError(message)
     if callable(getattr(equation, "source", None)):
-        raise ValueError("`source` must be a constant number or field: sources that vary in time are not served yet.")
+        message = "`source` must be a constant number or field: sources that vary in time are not served yet."
+        raise ValueError(message)  # noqa: TRY004
 
 
 def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLinearOperator):
@@ -111,10 +119,11 @@ def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLi
     if equation.order == 1:
         return (as_field(initial, structure, "initial"),)
     if not isinstance(initial, WaveState):
-        raise TypeError(
+        message = (
             f"`initial` of {type(equation).__name__}, an equation of second order in time, must be a "
             f"krylovpde.WaveState(displacement, velocity), got {type(initial)}."
         )
+        raise TypeError(message)
     parts = (initial.displacement, initial.velocity)
     return tuple(
         as_field(part, structure, f"initial.{name}")
@@ -125,18 +134,21 @@ def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLi
 def _as_start(t0: Any, dtype: Any) -> Array:
     start, scalar = as_times(t0, dtype, "t0")
     if not scalar:
-        raise ValueError("`t0` must be one number.")
+        message = "`t0` must be one number."
+        raise ValueError(message)
     return start[0]
 
 
 def _check_order(times: Array, start: Array) -> None:
     """Times that are known while tracing must not decrease; unknown ones are sorted out by the march."""
-    if isinstance(times, jax.core.Tracer) or isinstance(start, jax.core.Tracer):
+    if not (is_concrete(times) and is_concrete(start)):
         return
     if bool(jnp.any(jnp.isnan(times))) or bool(jnp.any(times[1:] < times[:-1])):
-        raise ValueError(f"`times` must not decrease, got {times}.")
+        message = f"`times` must not decrease, got {times}."
+        raise ValueError(message)
     if bool(times[0] < start):
-        raise ValueError(f"`times` must not lie before `t0` = {start}, got {times[0]}.")
+        message = f"`times` must not lie before `t0` = {start}, got {times[0]}."
+        raise ValueError(message)
 
 
 def _as_observation(observe: Any, order: int, operator: lx.AbstractLinearOperator):
@@ -146,16 +158,18 @@ def _as_observation(observe: Any, order: int, operator: lx.AbstractLinearOperato
     if not isinstance(observe, lx.AbstractLinearOperator):
         if callable(observe):
             return None, 0
-        raise TypeError(
+        message = (
             "`observe` must be krylovpde.Sensors, a lineax operator or a function observe(t, state), got "
             f"{type(observe)}."
         )
+        raise TypeError(message)
     seen, field = observe.in_structure(), operator.in_structure()
     if _same_shapes(seen, field):
         return observe, 0
     if order == 2 and _same_shapes(seen, WaveState(field, field)):
         return None, 0
-    raise ValueError(f"`observe` acts on {seen}, but the equation's field is {field}.")
+    message = f"`observe` acts on {seen}, but the equation's field is {field}."
+    raise ValueError(message)
 
 
 def _same_shapes(first: PyTree, second: PyTree) -> bool:
