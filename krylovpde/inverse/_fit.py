@@ -114,14 +114,23 @@ def fit(
 
 @eqx.filter_jit
 def _start(driver: AbstractDriver, objective: Objective, parameters: PyTree) -> tuple[PyTree, Point]:
-    state = driver.init(objective, parameters)
+    state = _strong(driver.init(objective, parameters))
     return state, driver.point(objective, state)
 
 
 @eqx.filter_jit
 def _advance(driver: AbstractDriver, objective: Objective, state: PyTree) -> tuple[PyTree, Point]:
-    state = driver.step(objective, state)
+    state = _strong(driver.step(objective, state))
     return state, driver.point(objective, state)
+
+
+def _strong(state: PyTree) -> PyTree:
+    """Without weak types, which optimisers leave in their first state: else the second step is compiled once more."""
+
+    def strong(leaf: Any) -> Any:
+        return jnp.asarray(leaf, leaf.dtype) if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.number) else leaf
+
+    return jtu.tree_map(strong, state)
 
 
 @eqx.filter_jit
