@@ -158,7 +158,7 @@ class Lanczos(AbstractKrylov):
         # Some of the dimensions at which `reduce` diagonalised: a space of d vectors was diagonalised at the first
         # such dimension >= d, so no eigenpair of it lies beyond the first size >= d.
         checks = checkpoints(capacity, _FIRST_CHECK, _CHECK_RATIO)
-        return tuple(sorted({*checks[4::3], capacity}))
+        return tuple(sorted({*checks[5::5], capacity}))
 
     def to_basis(self, reduction: Reduction, coordinates: Inexact[Array, "k capacity"]) -> Inexact[Array, "k capacity"]:
         if reduction.small.real and jnp.iscomplexobj(reduction.small.vectors):

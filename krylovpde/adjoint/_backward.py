@@ -33,6 +33,7 @@ from ..action._march import (
     Step,
     build,
     component_from_tables,
+    rounding,
     select,
 )
 from ..action._reduction import Reduction, lift
@@ -243,7 +244,7 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
             pulled.counters.dimension, jnp.max(jnp.stack([space.dimension for space in dual_spaces]))
         ),
         steps=pulled.counters.steps + moving.astype(jnp.int32),
-        error=pulled.counters.error + jnp.where(moving, error, 0.0),
+        error=pulled.counters.error + jnp.where(moving, error + rounding(dual_spaces, error), 0.0),
     )
     finite = jnp.all(jnp.isfinite(scales)) & jnp.isfinite(counters.error)
     outcome = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
@@ -317,25 +318,22 @@ def _accumulate(task: _Task, spaces, dual_spaces, offset: Array, span: Array, ca
     used = jnp.stack([batch_max(dual.dimension) for dual in dual_spaces]).max()
     branch = jnp.minimum(jnp.searchsorted(jnp.asarray(sizes, jnp.int32), used), len(sizes) - 1)
 
-    def contract(size: int, blocks, largest):
+    def factor(size: int, blocks, largest):
         kernel = jnp.block([[block[:size] for block in row] for row in blocks])
         largest = jnp.maximum(largest, jnp.linalg.norm(kernel))
         left, right, count = eliminate(kernel, _RANK_CUT * settings.rtol * largest)
+        # Factors of all sizes in one shape, so that only the elimination is compiled once for each of them.
+        missing = order * capacity - left.shape[0]
         left = left.reshape(left.shape[0], order, size)
-        left = jnp.pad(left, ((0, 0), (0, 0), (0, capacity - size)))
-        right = right.reshape(right.shape[0], len(spaces), capacity)
-        return _rank_one_vjps(settings, problem, spaces, dual_spaces, left, right, count), count, largest
+        left = jnp.pad(left, ((0, missing), (0, 0), (0, capacity - size)))
+        right = jnp.pad(right.reshape(right.shape[0], len(spaces), -1), ((0, missing), (0, 0), (0, 0)))
+        return left, right, count, largest
 
-    branches = [functools.partial(contract, size) for size in sizes]
-    gradient, count, largest = lax.switch(branch, branches, blocks, carry.largest)
-    return (
-        eqx.tree_at(
-            lambda p: (p.operator, p.parameter_vjps),
-            pulled,
-            (add(pulled.operator, gradient), pulled.parameter_vjps + count),
-        ),
-        largest,
-    )
+    branches = [functools.partial(factor, size) for size in sizes]
+    left, right, count, largest = lax.switch(branch, branches, blocks, carry.largest)
+    gradient = _rank_one_vjps(settings, problem, spaces, dual_spaces, left, right, count)
+    total = (add(pulled.operator, gradient), pulled.parameter_vjps + count)
+    return eqx.tree_at(lambda p: (p.operator, p.parameter_vjps), pulled, total), largest
 
 
 def _pair(method, order: int, i: int, level: int, offset: Array, span: Array, dual: Reduction, primal: Reduction):
