@@ -41,7 +41,7 @@ types: $(READY)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The examples run at a small size as tests; pytest comes last, so that its closing line ends the output.
 test: lint types docs
