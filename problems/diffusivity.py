@@ -42,7 +42,7 @@ class DiffusivityModel(AbstractFieldModel):
         return DiffusivityModel(interpolate(self.field, self.grid, grid), grid)
 
 
-def diffusivity(
+def diffusivity_problem(
     num_cells: int = 64,
     *,
     data_cells: int | None = None,

@@ -53,14 +53,14 @@ class SpeedModel(AbstractFieldModel):
         return SpeedModel(interpolate(self.field, self.grid, grid), grid)
 
 
-def wave_speed(
+def wave_speed_problem(
     num_cells: int = 128,
     *,
     data_cells: int | None = None,
-    num_shots: int = 8,
+    num_shots: int = 6,
     sensors_per_side: int = 48,
-    num_times: int = 12,
-    duration: float = 0.8,
+    num_times: int = 8,
+    duration: float = 0.6,
     pulse_width: float | None = None,
     smoothing: float = 0.02,
     noise_level: float = 0.02,
