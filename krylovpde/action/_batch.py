@@ -34,3 +34,26 @@ def batch_max(number: Array) -> Array:
 def _(axis_size: int, in_batched: list[bool], number: Array) -> tuple[Any, bool]:
     del axis_size
     return batch_max(jnp.max(number, axis=0) if in_batched[0] else number), False
+
+
+@jax.custom_batching.custom_vmap
+def write_where(buffer: Array, value: Array, index: Array, condition: Array) -> Array:
+    """`buffer` with row `index` replaced where `condition` holds and the row exists; known to be so in a single lane.
+
+    Only a batch, whose lanes differ, pays for reading what it overwrites.
+    """
+    del condition
+    return jax.lax.dynamic_update_index_in_dim(buffer, value, index, 0)
+
+
+@write_where.def_vmap
+def _(axis_size: int, in_batched: list[bool], *operands: Array) -> tuple[Any, bool]:
+    axes = tuple(0 if batched else None for batched in in_batched)
+
+    def write(buffer: Array, value: Array, index: Array, condition: Array) -> Array:
+        inside = jnp.minimum(index, buffer.shape[0] - 1)
+        old = jax.lax.dynamic_index_in_dim(buffer, inside, keepdims=False)
+        kept = condition & (index < buffer.shape[0])
+        return jax.lax.dynamic_update_index_in_dim(buffer, jnp.where(kept, value, old), inside, 0)
+
+    return jax.vmap(write, in_axes=axes, axis_size=axis_size)(*operands), True

@@ -20,7 +20,7 @@ from ._reduction import Reduction
 _BASIS_BYTES = 2**28
 # So many bytes of bases are kept for the backward pass. Buffers are filled with zeros at every call, which at a quarter
 # of a gigabyte took ten times as long as the forward march of a 128 x 128 field; one basis is kept in any case.
-_RECORD_BYTES = 2**25
+_RECORD_BYTES = 2**24
 
 
 def default_capacity(structure: Any, lowest: int, highest: int) -> int:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Int, PyTree, Real
 from .._solution import RESULTS
 from ..krylov._space import add, norm, scale
 from ._base import AbstractKrylov, AbstractMethod
-from ._batch import batch_any
+from ._batch import batch_any, write_where
 from ._reduction import Reduction, lift
 
 _CHUNK = 8
@@ -449,18 +449,16 @@ def _empty_record(settings, problem, start, schedule, slots: int) -> Record:
 
 def _remember(record: Record, active: Array, step: Step, spaces: list[Reduction]) -> Record:
     def write(buffers, values):
-        def put(buffer, value):
-            index = jnp.minimum(record.count, buffer.shape[0] - 1)
-            keep = active & (record.count < buffer.shape[0])
-            old = lax.dynamic_index_in_dim(buffer, index, keepdims=False)
-            return lax.dynamic_update_index_in_dim(buffer, jnp.where(keep, value, old), index, 0)
+        return jtu.tree_map(lambda buffer, value: write_where(buffer, value, record.count, active), buffers, values)
 
-        return jtu.tree_map(put, buffers, values)
+    def room(slots: int) -> Array:
+        return batch_any(active & (record.count < slots))
 
     # Past the slots nothing is written: the bases are large.
-    room = batch_any(active & (record.count < record.slots))
+    keep = functools.partial(lax.cond, room(record.slots), write, lambda buffers, _: buffers)
+    keep_step = functools.partial(lax.cond, room(record.steps.time.shape[0]), write, lambda buffers, _: buffers)
     return Record(
-        steps=write(record.steps, step),
-        spaces=lax.cond(room, write, lambda buffers, _: buffers, record.spaces, spaces),
+        steps=keep_step(record.steps, step),
+        spaces=keep(record.spaces, spaces),
         count=record.count + active.astype(jnp.int32),
     )
