@@ -13,7 +13,6 @@ Lengths in metres, times in milliseconds, speeds in metres per millisecond. Sing
 are good to two per cent, the solves to a tenth of one.
 """
 
-# ruff: noqa: E402
 import argparse
 import dataclasses
 import os
