@@ -14,14 +14,15 @@ import csv
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optimistix as optx
 from jax.scipy.special import log_ndtr
+from scipy.optimize import least_squares
 
 import krylovpde as kp
 
@@ -29,24 +30,17 @@ CURVES = Path("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
 TAIL = 4.0  # cm of column below the last sensor: the closed form has no outlet, and this one must not be felt
 
 
-class Transport(eqx.Module):
-    """The unknowns: velocity (cm per unit of time) and dispersion coefficient (cm² per unit of time)."""
-
-    velocity: kp.inverse.Positive
-    dispersion: kp.inverse.Positive
-
-
 class Column(eqx.Module):
-    """Predicts the concentration at one of the sensors: the partial differential equation on a grid."""
+    """Concentrations at one of the sensors for (v, D): the partial differential equation on a grid."""
 
     sensors: kp.Sensors
     sensor: jax.Array  # a number, not structure: all depths share one compiled program
     times: jax.Array
 
-    def __call__(self, model: Transport) -> jax.Array:
+    def __call__(self, parameters: jax.Array) -> jax.Array:
+        velocity, dispersion = parameters
         grid = self.sensors.grid
         boundary = kp.Boundary(lower=kp.Dirichlet(1.0), upper=kp.Neumann())
-        velocity, dispersion = model.velocity.value, model.dispersion.value
         equation = kp.AdvectionDiffusion(grid, dispersion, (velocity,), boundary=boundary)
         return kp.solve(equation, jnp.zeros(grid.shape), self.times, observe=self.sensors).value[:, self.sensor]
 
@@ -57,8 +51,8 @@ class ClosedForm(eqx.Module):
     depth: jax.Array
     times: jax.Array
 
-    def __call__(self, model: Transport) -> jax.Array:
-        velocity, dispersion = model.velocity.value, model.dispersion.value
+    def __call__(self, parameters: jax.Array) -> jax.Array:
+        velocity, dispersion = parameters
         width = jnp.sqrt(2 * dispersion * self.times)
         # As logarithms: the exponential overflows where the complementary error function vanishes.
         direct = log_ndtr((velocity * self.times - self.depth) / width)
@@ -66,8 +60,8 @@ class ClosedForm(eqx.Module):
         return jnp.exp(direct) + jnp.exp(mirrored)
 
 
-class Estimate(eqx.Module):
-    """A fitted model with its uncertainty: standard errors of v and D, from the Gauss-Newton Hessian `JᵀJ`."""
+class Estimate(NamedTuple):
+    """Fitted v and D with their standard errors, from the Gauss-Newton Hessian `JᵀJ`, and the residual."""
 
     velocity: float
     dispersion: float
@@ -84,26 +78,27 @@ class Estimate(eqx.Module):
 
 
 @eqx.filter_jit
-def residual_and_jacobian(loss, model):
-    """The residual, and its derivatives with respect to the two logarithms as rows."""
-    residual, jvp = jax.linearize(loss.residual, model)
-    return residual, jax.vmap(lambda unit: jvp(jax.tree.unflatten(jax.tree.structure(model), unit)))(jnp.eye(2))
+def linearised(predict, parameters):
+    """The predictions, and their derivatives with respect to v and D: two columns, from one linearisation."""
+    predictions, jvp = jax.linearize(predict, parameters)
+    return predictions, jax.vmap(jvp, out_axes=1)(jnp.eye(2))
 
 
-def fit(predict, depth: float, measured: jax.Array) -> Estimate:
-    """Least squares by Levenberg-Marquardt, from a rough start: half the front arrives with the velocity."""
-    velocity = depth / jnp.interp(0.5, measured, predict.times)
-    start = Transport(kp.inverse.Positive.from_value(velocity), kp.inverse.Positive.from_value(0.05 * velocity))
-    loss = kp.inverse.LeastSquares(predict, measured, sigma=1.0)
-    solver = optx.LevenbergMarquardt(rtol=1e-4, atol=1e-5)
-    model = kp.inverse.fit(loss, start, solver, progress=None).model
-    residual, jacobian = map(np.asarray, residual_and_jacobian(loss, model))
-    values = np.array([model.velocity.value, model.dispersion.value])
-    covariance = np.sum(residual**2) / (residual.size - 2) * np.linalg.inv(jacobian @ jacobian.T)
-    return Estimate(*map(float, values), *map(float, values * np.sqrt(np.diagonal(covariance))), residual)
+def fit(predict, depth: float, measured: np.ndarray) -> Estimate:
+    """Least squares from a rough start: the velocity with which half of the front arrives."""
+    velocity = depth / np.interp(0.5, measured, predict.times)
+    solution = least_squares(
+        lambda parameters: np.asarray(linearised(predict, jnp.asarray(parameters))[0]) - measured,
+        x0=[velocity, 0.05 * velocity],
+        jac=lambda parameters: np.asarray(linearised(predict, jnp.asarray(parameters))[1]),
+        bounds=(0.0, np.inf),
+        x_scale="jac",
+    )
+    covariance = np.linalg.inv(solution.jac.T @ solution.jac) * np.sum(solution.fun**2) / (measured.size - 2)
+    return Estimate(*solution.x, *np.sqrt(np.diagonal(covariance)), solution.fun)
 
 
-def read(folder: Path) -> dict[float, tuple[jax.Array, jax.Array]]:
+def read(folder: Path) -> dict[float, tuple[np.ndarray, np.ndarray]]:
     """Times and concentrations by depth; ends the program with what to get if the file is not there."""
     path = folder / CURVES
     if not path.is_file():
@@ -117,7 +112,7 @@ def read(folder: Path) -> dict[float, tuple[jax.Array, jax.Array]]:
         lines = list(csv.DictReader(file))
     table = np.array([[float(line[name]) for name in ("depth_cm", "time_as_given", "c_over_c0")] for line in lines])
     parts = {depth: table[table[:, 0] == depth] for depth in np.unique(table[:, 0])}
-    return {float(depth): (jnp.asarray(part[:, 1]), jnp.asarray(part[:, 2])) for depth, part in parts.items()}
+    return {float(depth): (part[:, 1], part[:, 2]) for depth, part in parts.items()}
 
 
 def main():
@@ -136,10 +131,10 @@ def main():
         print(f"\ndepth {depth:g} cm\n{'cells':>12}{'Péclet':>8}{'velocity':>19}{'dispersion':>22}{'rmse':>10}")
         for width in options.widths:
             grid = kp.Grid(shape=(round(length / width),), lower=(0.0,), upper=(length,))
-            column = Column(kp.Sensors(grid, list(curves)), jnp.asarray(number), times)
+            column = Column(kp.Sensors(grid, list(curves)), jnp.asarray(number), jnp.asarray(times))
             estimate = fit(column, depth, measured)
             print(estimate.row(f"{width:g} cm", width))
-        print(fit(ClosedForm(jnp.asarray(depth), times), depth, measured).row("closed form"))
+        print(fit(ClosedForm(jnp.asarray(depth), jnp.asarray(times)), depth, measured).row("closed form"))
         (points,) = axes.plot(times, measured, "o", markersize=4, label=f"measured at {depth:g} cm")
         axes.plot(times, measured + estimate.residual, color=points.get_color())
     axes.set(xlabel="time (unit of the data)", ylabel="concentration / inlet concentration")

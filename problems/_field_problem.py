@@ -13,7 +13,6 @@ e(truth) - e(m₁), estimated by the secant from the start to `m₁`.
 
 import abc
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -76,9 +75,13 @@ class FieldProblem(eqx.Module):
         """Standard deviation of noise and mesh error together."""
         return jnp.sqrt(self.noise**2 + self.mesh_error**2)
 
-    def forward(self, model: Any) -> Float[Array, "runs times sensors"]:
+    def solve(self, model: AbstractFieldModel) -> kp.Solution:
+        """The solutions on the inversion's grid, one per run, with their statistics."""
+        return _solve(self.experiments, model)
+
+    def forward(self, model: AbstractFieldModel) -> Float[Array, "runs times sensors"]:
         """The prediction on the inversion's grid."""
-        return self.experiments(model)
+        return self.solve(model).value
 
     def loss(self) -> kp.inverse.LeastSquares:
         """`½ Σ ((forward(model) - data - correction) / sigma)²`."""
@@ -127,7 +130,7 @@ def make_field_problem(
     """
     grid, finer_grid = grids
     coarse, finer = experiments(grid), experiments(finer_grid)
-    clean = _predict(finer, make_model(finer_grid, truth(finer_grid)))
+    clean = _solve(finer, make_model(finer_grid, truth(finer_grid))).value
     noise = noise_level * _rms(clean)
     rng = np.random.default_rng(seed)
     data = clean + noise * jnp.asarray(rng.standard_normal(clean.shape), clean.dtype)
@@ -146,8 +149,8 @@ def interpolate(field: Float[Array, "..."], grid: kp.Grid, target: kp.Grid) -> F
 
 
 @eqx.filter_jit
-def _predict(experiments: kp.inverse.Experiments, model: AbstractFieldModel) -> Array:
-    return experiments(model)
+def _solve(experiments: kp.inverse.Experiments, model: AbstractFieldModel) -> kp.Solution:
+    return experiments.solve(model)
 
 
 @eqx.filter_jit
@@ -157,8 +160,8 @@ def _relative_error(model: AbstractFieldModel, truth: Array, grid: kp.Grid) -> S
 
 def _mesh_error(problem: FieldProblem, model: AbstractFieldModel) -> tuple[Array, Array]:
     """The prediction on the inversion's grid, and how far it is from the finer grid's for the same field."""
-    coarse = _predict(problem.experiments, model)
-    return coarse, coarse - _predict(problem.finer, model.on(problem.finer_grid))
+    coarse = problem.forward(model)
+    return coarse, coarse - _solve(problem.finer, model.on(problem.finer_grid)).value
 
 
 def _rms(values: Array) -> Scalar:

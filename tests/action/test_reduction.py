@@ -68,9 +68,7 @@ def test_batch_predicates_stay_scalar():
     assert jnp.all(nested[0] == 5)
     assert jnp.all(nested[1])
     # A scalar predicate keeps `cond` a branch; one for each lane would turn it into a select of both sides.
-    program = jax.make_jaxpr(
-        jax.vmap(lambda x: jax.lax.cond(batch_any(x > 4), lambda: x + 1, lambda: x))
-    )(numbers[0])
+    program = jax.make_jaxpr(jax.vmap(lambda x: jax.lax.cond(batch_any(x > 4), lambda: x + 1, lambda: x)))(numbers[0])
     assert "cond" in str(program)
     assert batch_max(jnp.asarray(3)) == 3
 
