@@ -129,14 +129,16 @@ def main():
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for number, (depth, (times, measured)) in enumerate(curves.items()):
         print(f"\ndepth {depth:g} cm\n{'cells':>12}{'Péclet':>8}{'velocity':>19}{'dispersion':>22}{'rmse':>10}")
+        residual = np.zeros_like(measured)
         for width in options.widths:
             grid = kp.Grid(shape=(round(length / width),), lower=(0.0,), upper=(length,))
             column = Column(kp.Sensors(grid, list(curves)), jnp.asarray(number), jnp.asarray(times))
             estimate = fit(column, depth, measured)
             print(estimate.row(f"{width:g} cm", width))
+            residual = estimate.residual
         print(fit(ClosedForm(jnp.asarray(depth), jnp.asarray(times)), depth, measured).row("closed form"))
         (points,) = axes.plot(times, measured, "o", markersize=4, label=f"measured at {depth:g} cm")
-        axes.plot(times, measured + estimate.residual, color=points.get_color())
+        axes.plot(times, measured + residual, color=points.get_color())
     axes.set(xlabel="time (unit of the data)", ylabel="concentration / inlet concentration")
     axes.legend()
     options.output.parent.mkdir(parents=True, exist_ok=True)
