@@ -79,7 +79,7 @@ def against_diffrax(problem: FieldProblem, model: AbstractFieldModel, *, short: 
     run, data, speed = problem.experiments[0], problem.data[0] / problem.sigma, model.field
 
     def loss(speed: Array, predict: Any, rtol: Any) -> Scalar:
-        return 0.5 * jnp.sum((predict(SpeedModel(speed, problem.grid), rtol) / problem.sigma - data) ** 2)
+        return 0.5 * jnp.sum((predict(SpeedModel(speed=speed, grid=problem.grid), rtol) / problem.sigma - data) ** 2)
 
     value_and_grad = eqx.filter_jit(eqx.filter_value_and_grad(loss))
     best = ByDiffrax(run, diffrax.Dopri8(), diffrax.RecursiveCheckpointAdjoint())

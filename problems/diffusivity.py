@@ -39,7 +39,7 @@ class DiffusivityModel(AbstractFieldModel):
 
     def on(self, grid: kp.Grid) -> "DiffusivityModel":
         """The same diffusivity on another grid."""
-        return DiffusivityModel(interpolate(self.field, self.grid, grid), grid)
+        return DiffusivityModel(diffusivity=interpolate(self.field, self.grid, grid), grid=grid)
 
 
 def diffusivity_problem(
@@ -82,9 +82,9 @@ def diffusivity_problem(
 
     grid, finer_grid = make_grid(num_cells), make_grid(data_cells or 2 * num_cells)
     positive = kp.inverse.Positive.from_value(jnp.full(grid.shape, MEAN_DIFFUSIVITY))
-    start = DiffusivityModel(kp.inverse.Smoothed(positive, grid, smoothing), grid)
+    start = DiffusivityModel(diffusivity=kp.inverse.Smoothed(positive, grid, smoothing), grid=grid)
     return make_field_problem(
-        lambda grid, values: DiffusivityModel(values, grid),
+        lambda grid, values: DiffusivityModel(diffusivity=values, grid=grid),
         true_diffusivity,
         start,
         experiments,

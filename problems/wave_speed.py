@@ -50,7 +50,7 @@ class SpeedModel(AbstractFieldModel):
 
     def on(self, grid: kp.Grid) -> "SpeedModel":
         """The same speed on another grid."""
-        return SpeedModel(interpolate(self.field, self.grid, grid), grid)
+        return SpeedModel(speed=interpolate(self.field, self.grid, grid), grid=grid)
 
 
 def wave_speed_problem(
@@ -96,9 +96,9 @@ def wave_speed_problem(
 
     grid, finer_grid = make_grid(num_cells), make_grid(data_cells or 2 * num_cells)
     bounded = kp.inverse.Bounded.from_value(jnp.full(grid.shape, MEAN_SPEED), *SPEED_LIMITS)
-    start = SpeedModel(kp.inverse.Smoothed(bounded, grid, smoothing), grid)
+    start = SpeedModel(speed=kp.inverse.Smoothed(bounded, grid, smoothing), grid=grid)
     return make_field_problem(
-        lambda grid, speed: SpeedModel(speed, grid),
+        lambda grid, speed: SpeedModel(speed=speed, grid=grid),
         true_speed,
         start,
         experiments,

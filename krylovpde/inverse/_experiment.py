@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from .._solution import Solution
@@ -31,7 +32,7 @@ class Experiment(eqx.Module):
     """
 
     initial: PyTree | Callable[[Any], PyTree]
-    times: Shaped[Array, "..."] | float
+    times: Shaped[Array, "..."] = eqx.field(converter=jnp.asarray)
     observe: Any = None
     t0: ArrayLike = 0.0
     options: dict[str, Any] = eqx.field(default_factory=dict)
