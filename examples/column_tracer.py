@@ -30,6 +30,7 @@ CURVES = Path("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
 TAIL = 4.0  # cm of column below the last sensor: the closed form has no outlet, and this one must not be felt
 
 
+# --8<-- [start:model]
 class Column(eqx.Module):
     """Concentrations at one of the sensors for (v, D): the partial differential equation on a grid."""
 
@@ -45,6 +46,7 @@ class Column(eqx.Module):
         return kp.solve(equation, jnp.zeros(grid.shape), self.times, observe=self.sensors).value[:, self.sensor]
 
 
+# --8<-- [end:model]
 class ClosedForm(eqx.Module):
     """The same for a column without end: `½ [erfc((z - v t) / 2√(D t)) + exp(v z / D) erfc((z + v t) / 2√(D t))]`."""
 
@@ -77,6 +79,7 @@ class Estimate(NamedTuple):
         return f"{name:>12}{peclet:>8}{velocity:>19}{self.dispersion:12.5f} ± {self.dispersion_error:.5f}{rmse:10.5f}"
 
 
+# --8<-- [start:fit]
 @eqx.filter_jit
 def linearised(predict, parameters):
     """The predictions, and their derivatives with respect to v and D: two columns, from one linearisation."""
@@ -98,6 +101,7 @@ def fit(predict, depth: float, measured: np.ndarray) -> Estimate:
     return Estimate(*solution.x, *np.sqrt(np.diagonal(covariance)), solution.fun)
 
 
+# --8<-- [end:fit]
 def read(folder: Path) -> dict[float, tuple[np.ndarray, np.ndarray]]:
     """Times and concentrations by depth; ends the program with what to get if the file is not there."""
     path = folder / CURVES

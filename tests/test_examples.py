@@ -64,7 +64,7 @@ def test_column_tracer_on_made_up_curves(tmp_path):
     assert abs(v - velocity) < 3 * v_error < 0.03
     assert abs(d - dispersion) < 3 * d_error < 0.02
     assert rmse == pytest.approx(0.002, rel=0.3)
-    assert table["closed form"][1] == pytest.approx(v_error, rel=0.1)
+    assert table["closed form"][1] == pytest.approx(v_error, rel=0.3)
     assert figure.stat().st_size > 10_000
 
 
