@@ -8,6 +8,7 @@ import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree, Real
 
+from .._custom_types import Weight
 from ..krylov._arnoldi import ArnoldiState, arnoldi_start, arnoldi_step
 from ._base import AbstractKrylov
 from ._family import matrix_family
@@ -61,7 +62,7 @@ class Arnoldi(AbstractKrylov):
     def reduce(
         self,
         operator: lx.AbstractLinearOperator,
-        weight: PyTree[Array] | None,
+        weight: Weight,
         start: PyTree[Array],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
@@ -95,13 +96,13 @@ class Arnoldi(AbstractKrylov):
         return jnp.where(size > 0, length, jnp.inf)
 
     def dual(
-        self, operator: lx.AbstractLinearOperator, weight: PyTree[Array] | None, cotangent: PyTree[Array]
-    ) -> tuple[lx.AbstractLinearOperator, PyTree[Array] | None, PyTree[Array]]:
+        self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
+    ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
         reciprocal = None if weight is None else jtu.tree_map(lambda leaf: 1.0 / leaf, weight)
         return operator.transpose(), reciprocal, cotangent
 
     def dual_lift(
-        self, weight: PyTree[Array] | None, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
+        self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
     ) -> PyTree[Array]:
         return lift(reduction, coefficients)
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree, Real
 
+from .._custom_types import Weight
 from ._reduction import Reduction
 
 
@@ -39,7 +40,7 @@ class AbstractKrylov(AbstractMethod):
     def reduce(
         self,
         operator: lx.AbstractLinearOperator,
-        weight: PyTree[Array] | None,
+        weight: Weight,
         start: PyTree[Array],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
@@ -60,13 +61,13 @@ class AbstractKrylov(AbstractMethod):
 
     @abc.abstractmethod
     def dual(
-        self, operator: lx.AbstractLinearOperator, weight: PyTree[Array] | None, cotangent: PyTree[Array]
-    ) -> tuple[lx.AbstractLinearOperator, PyTree[Array] | None, PyTree[Array]]:
+        self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
+    ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
         """The operator, the weight and the start vector whose space serves `F_l(t, Aᵀ) cotangent`."""
 
     @abc.abstractmethod
     def dual_lift(
-        self, weight: PyTree[Array] | None, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
+        self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
     ) -> PyTree[Array]:
         """`Σ_j c_j w_j` in the dual basis, where `Aᵀ W ≈ W G`."""
 

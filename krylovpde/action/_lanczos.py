@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, PyTree, Real
 
+from .._custom_types import Weight
 from ..krylov._lanczos import LanczosState, lanczos_start, lanczos_step
 from ..krylov._space import conjugate, weighted
 from ..operator import is_self_adjoint, is_skew_adjoint
@@ -84,7 +85,7 @@ class Lanczos(AbstractKrylov):
     def reduce(
         self,
         operator: lx.AbstractLinearOperator,
-        weight: PyTree[Array] | None,
+        weight: Weight,
         start: PyTree[Array],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
@@ -120,13 +121,13 @@ class Lanczos(AbstractKrylov):
         return jnp.full_like(reduction.norm, jnp.inf)
 
     def dual(
-        self, operator: lx.AbstractLinearOperator, weight: PyTree[Array] | None, cotangent: PyTree[Array]
-    ) -> tuple[lx.AbstractLinearOperator, PyTree[Array] | None, PyTree[Array]]:
+        self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
+    ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
         # Aᵀ = ± M conj(A) M⁻¹, so the space of A itself from conj(M⁻¹ g), times M and conjugated, is the dual one.
         return operator, weight, conjugate(weighted(cotangent, _reciprocal(weight)))
 
     def dual_lift(
-        self, weight: PyTree[Array] | None, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
+        self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
     ) -> PyTree[Array]:
         return weighted(conjugate(lift(reduction, jnp.conj(coefficients))), weight)
 
@@ -200,7 +201,7 @@ def _scaled(rows: Array, reduction: Reduction, real: bool) -> Array:
     return rows * reduction.norm.astype(rows.dtype)
 
 
-def _reciprocal(weight: PyTree[Array] | None) -> PyTree[Array] | None:
+def _reciprocal(weight: Weight) -> Weight:
     return None if weight is None else jtu.tree_map(lambda leaf: 1.0 / leaf, weight)
 
 

@@ -16,6 +16,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Int, PyTree, Real
 
+from .._custom_types import Weight
 from .._solution import RESULTS
 from ..krylov._space import add, norm, scale
 from ._base import AbstractKrylov, AbstractMethod
@@ -37,7 +38,7 @@ class Problem(eqx.Module):
     """`dᵠu/dtᵠ = A u + sources` with `order` q, in the inner product of `weight`."""
 
     operator: lx.AbstractLinearOperator
-    weight: PyTree[Array] | None
+    weight: Weight
     observation: Observation | None
     order: int = eqx.field(static=True)
 
@@ -122,18 +123,18 @@ def assess(
     errors, sizes = local_error(order, table, growth, reduction)
     reference = jnp.maximum(sizes, scales)
     allowed = share * (settings.atol + settings.rtol * reference)
-    positive = errors > 0
+    # Neither a NaN estimate nor one from functions that have lost their digits (infinite growth) may pass for zero.
+    positive = ~(errors <= 0) | ~jnp.isfinite(growth)
     ratios = jnp.where(positive, errors / jnp.where(allowed > 0, allowed, jnp.finfo(errors.dtype).tiny), 0.0)
     relative = jnp.where(positive, errors / jnp.where(reference > 0, reference, 1.0), 0.0)
-    # A NaN estimate (overflow) is a failed one.
-    ratio = jnp.max(jnp.where(jnp.isnan(ratios), jnp.inf, ratios))
+    ratio = jnp.max(jnp.where(jnp.isfinite(ratios) & jnp.isfinite(growth), ratios, jnp.inf))
     return ratio, jnp.max(relative)
 
 
 def build(
     settings: Settings,
     operator: lx.AbstractLinearOperator,
-    weight: PyTree[Array] | None,
+    weight: Weight,
     order: int,
     starts: tuple[PyTree[Array], ...],
     levels: tuple[int, ...],

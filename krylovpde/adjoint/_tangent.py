@@ -7,6 +7,7 @@ import jax
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
+from .._custom_types import Weight
 from ..operator import AbstractOperator, weight
 
 
@@ -51,7 +52,7 @@ class TangentOperator(AbstractOperator):
         return structure, structure
 
     @property
-    def weight(self) -> PyTree[Array] | None:
+    def weight(self) -> Weight:
         """That of `A`, twice."""
         single = weight(self.operator)
         return None if single is None else (single, single)

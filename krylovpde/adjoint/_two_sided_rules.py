@@ -52,13 +52,13 @@ class Rules(eqx.Module):
     throw: bool = eqx.field(static=True)
 
     def for_gradient(self) -> "Rules":
-        """The same with the tolerance that both sides of a gradient aim at."""
-        settings = self.settings
-        tight = Settings(settings.method, self._tight(settings.rtol), settings.atol / self.margin, settings.max_steps)
-        return Rules(tight, self.order, 1.0, self.throw)
+        """The same with the tolerance that both sides of a gradient aim at.
 
-    def _tight(self, rtol: float) -> float:
-        return rtol / self.margin
+        `atol` is in units of the state and says nothing about an adjoint state or a tangent: it is left out.
+        """
+        settings = self.settings
+        tight = Settings(settings.method, settings.rtol / self.margin, 0.0, settings.max_steps)
+        return Rules(tight, self.order, 1.0, self.throw)
 
     def for_tangent(self) -> "Rules":
         """The same on a `TangentOperator`, which is never self-adjoint."""
@@ -148,9 +148,14 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
         if _moves(tangents.state):
             change = _state_change(rules, rest, arrays, tangents, outputs)
     if _moves(tangents.times):
-        speed = rate(rules, arguments)
         times_change = _instantiate(tangents.times, arguments.times)
-        drift = jtu.tree_map(lambda leaf: _rows(times_change, leaf) * leaf, speed)
+
+        def drifted(speed: Array) -> Array:
+            # Times that were not reached have no rate: their outputs are constants (NaN), whatever their cotangents.
+            known = ~jnp.isnan(speed)
+            return jnp.where(known, _rows(times_change, speed) * jnp.where(known, speed, 0.0), 0.0)
+
+        drift = jtu.tree_map(drifted, rate(rules, arguments))
         change = drift if change is None else add(change, drift)
     if change is None:
         change = jtu.tree_map(jnp.zeros_like, outputs)
@@ -278,7 +283,7 @@ def _run_back(rules: Rules, arguments: Arguments, cotangents, parameters: bool, 
     asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(ordered)]))
     result = RESULTS.where(record.result == RESULTS.successful, pulled.result, record.result)
     error = jnp.maximum(pulled.counters.error, record.counters.error)
-    missed = (error > _MISSED * rules.settings.rtol) & (rules.settings.atol == 0)
+    missed = error > _MISSED * rules.settings.rtol
     result = RESULTS.where((result == RESULTS.successful) & missed, RESULTS.tolerance_not_reached, result)
     result = RESULTS.where(asked, result, RESULTS.successful)
     direction = Direction(pulled.operator, pulled.observation, pulled.start)
@@ -367,20 +372,37 @@ def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Argum
 def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, cotangents) -> Array:
     """By how much a tangent is enlarged: until it is `_TANGENT_SHARE` times the state, by a first-order estimate.
 
-    A power of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    The estimate is `t dA v`. It says nothing where the perturbation lies far from the data, so the tangent is taken for
+    at least a small share (`_headroom`) of what the perturbation does to a rough field as large as the state. A power
+    of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
     """
     tangent = TangentOperator(arguments.operator, direction.operator)
     duration = jnp.max(jnp.abs(arguments.times)) ** rules.order
     zero = jtu.tree_map(jnp.zeros_like, arguments.state[0])
-    moved = tangent.mv((arguments.state[0], zero))[1]
     size = norm(arguments.state)
-    change = jnp.maximum(norm(direction.state), duration.astype(size.dtype) * norm(moved))
+    rough = jtu.tree_map(_rough, arguments.state[0])
+    moved = norm(tangent.mv((arguments.state[0], zero))[1])
+    shaken = norm(tangent.mv((rough, zero))[1]) * _ratio(size, norm(rough))
+    shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
+    duration = duration.astype(size.dtype)
+    change = jnp.maximum(norm(direction.state), duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
     ratios = [_ratio(size, change)]
     if cotangents is not None:
         ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
     factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
     factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
     return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+
+
+def _rough(like: Array) -> Array:
+    """A field without smoothness or pattern."""
+    index = jnp.arange(like.size, dtype=like.real.dtype).reshape(like.shape)
+    return jnp.cos(1.7 * index * index).astype(like.dtype)
+
+
+def _headroom(dtype: Any) -> float:
+    """How far the first-order estimate may fall below a rough field's before it is no longer believed."""
+    return 1e4 if jnp.finfo(dtype).bits == 64 else 30.0
 
 
 def _ratio(size: Array, change: Array) -> Array:

@@ -15,7 +15,7 @@ from ..action import AbstractMethod, Observation
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, WaveState
 from ..grid import is_concrete
-from ._entrance import as_field, as_times, check_square, choose, common_state, real_dtype, tolerances
+from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._run import Options, finish, max_steps_of, run
 
 
@@ -70,6 +70,7 @@ def solve(
     check_square(operator, "solve")
     fields = _as_fields(equation, initial, operator)
     dtype = real_dtype(fields)
+    fields = cast_like(fields, dtype)
     absolute, scalar = as_times(times, dtype, "times")
     start = _as_start(t0, dtype)
     _check_order(absolute, start)
