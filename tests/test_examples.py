@@ -1,5 +1,6 @@
 """The examples run as a user runs them, at a small size."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,6 +42,41 @@ def _estimates(output: str) -> dict[int, dict[str, list[float]]]:
 def test_getting_started():
     run = _run("getting_started.py")
     assert run.returncode == 0, run.stderr
+
+
+def test_demo(tmp_path):
+    """The main job on a few cells: the field's error falls at every iteration, and the figure is drawn."""
+    figure = tmp_path / "demo.png"
+    sizes = {"cells": 16, "shots": 1, "sensors": 6, "times": 2, "stages": 1, "iterations": 3}
+    options = [part for name, size in sizes.items() for part in (f"--{name}", size)]
+    run = _run("demo.py", *options, "--compare", "none", "--output", figure)
+    assert run.returncode == 0, run.stderr
+    errors = [float(number) for number in re.findall(r"field error ([\d.e-]+)", run.stdout)]
+    assert len(errors) == 4
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.95 * errors[0]
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_smooth_data_gradients(tmp_path):
+    """The table of the documentation: the two-sided gradient follows the value, the discrete adjoint does not."""
+    run = _run("smooth_data_gradients.py", "--output", tmp_path / "figure.png")
+    assert run.returncode == 0, run.stderr
+    rows = re.findall(r"^ *(\d+) +(\S+) +(\S+) +(\S+)$", run.stdout, re.MULTILINE)
+    errors = {int(dimension): [float(number) for number in numbers] for dimension, *numbers in rows}
+    value, discrete, two_sided = errors[25]
+    assert value < 1e-5
+    assert two_sided < 10 * value
+    assert discrete > 1000
+
+
+@pytest.mark.slow
+def test_gradient_benchmark(tmp_path):
+    report = tmp_path / "gradients.json"
+    run = _run("benchmarks/gradients.py", "--size", 8, "--output", report)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(report.read_text())
 
 
 @pytest.mark.skipif(_MEASURED, reason="the measured curves are here, and tested")
