@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from .._solution import Solution
 from ..action import AbstractMethod
 from ..adjoint import AbstractAdjoint
-from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
+from ._entrance import as_field, as_times, check_square, choose, common_state, real_dtype, tolerances
 from ._run import Options, finish, max_steps_of, run
 
 
@@ -101,8 +101,7 @@ def phi_multiply(
     names = ["vector"] if single else [f"vectors[{index}]" for index in range(len(vectors))]
     structure = operator.in_structure()
     fields = tuple(as_field(vector, structure, name) for vector, name in zip(vectors, names, strict=True))
-    dtype = real_dtype(fields)
-    fields = cast_like(fields, dtype)
+    dtype = real_dtype(fields[0])
     times, scalar = as_times(t, dtype, "t")
     rtol, atol = tolerances(rtol, atol, dtype)
     method, adjoint = choose(operator, 1, method, adjoint)
