@@ -105,4 +105,4 @@ def test_sizes_of_buffers():
     assert default_capacity(structure, 16, 40) == 32  # 256 MiB of vectors of 8 MiB
     assert default_capacity(jax.ShapeDtypeStruct((3,), jnp.float32), 16, 40) == 3
     assert record_slots(32, structure, 1) == 1
-    assert record_slots(8, jax.ShapeDtypeStruct((4,), jnp.float64), 1) == 16
+    assert record_slots(8, jax.ShapeDtypeStruct((4,), jnp.float64), 1) == 8
