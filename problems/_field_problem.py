@@ -101,7 +101,7 @@ class FieldProblem(eqx.Module):
         coarse_start, error_start = _mesh_error(self, self.start)
         change = _rms(error - error_start) / _rms(coarse - coarse_start)
         # Twice the secant: the way ahead is not the way done, and goes to finer detail (measured: 1.7 times).
-        remaining = 2 * change * _rms(coarse - self.data - error)
+        remaining = jnp.minimum(2 * change * _rms(coarse - self.data - error), _rms(error))
         return eqx.tree_at(lambda p: (p.correction, p.mesh_error), self, (error, remaining))
 
 

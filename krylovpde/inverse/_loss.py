@@ -1,7 +1,7 @@
 """Losses: how far a model's predictions are from data, as functions of the model.
 
-A loss is an ordinary function of an Equinox model: `jax.value_and_grad(loss)(model)`, `jax.jit(loss)`, optax and
-optimistix all apply. Losses add: `LeastSquares(...) + Tikhonov(...)`.
+A loss is an ordinary function of an Equinox model: `jax.value_and_grad(loss)(model)`, `eqx.filter_jit(loss)(model)`,
+optax and optimistix all apply. Losses add: `LeastSquares(...) + Tikhonov(...)`.
 """
 
 import abc
