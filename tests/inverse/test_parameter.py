@@ -7,7 +7,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from krylovpde.inverse import AbstractParameter, Bounded, Positive, value_of
+import krylovpde as kp
+from krylovpde.inverse import AbstractParameter, Bounded, Positive, Smoothed, value_of
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -57,6 +58,38 @@ def test_value_of_takes_arrays_and_parameters():
     assert value_of(Positive.from_value(3.0)) == pytest.approx(3.0)
     assert value_of(3.0) == 3.0
     assert issubclass(Positive, AbstractParameter)
+
+
+_PLANE = kp.Grid(shape=(48, 32), lower=(0.0, 0.0), upper=(1.5, 1.0))
+_GRADED = kp.Grid.from_edges([np.linspace(0.0, 1.0, 31) ** 1.3])
+
+
+def test_smoothing_a_gaussian_widens_it():
+    """The variances add: `exp(½ ℓ² lap)` is the convolution with a Gaussian of standard deviation ℓ."""
+    x, y = (jnp.asarray(c) for c in _PLANE.coordinates)
+    squared = (x - 0.75) ** 2 + (y - 0.5) ** 2
+    narrow, wide = jnp.exp(-squared / (2 * 0.1**2)), jnp.exp(-squared / (2 * (0.1**2 + 0.06**2)))
+    smoothed = Smoothed(narrow, _PLANE, 0.06).value
+    np.testing.assert_allclose(smoothed, wide * 0.1**2 / (0.1**2 + 0.06**2), atol=0.01)
+
+
+@pytest.mark.parametrize("grid", [_PLANE, _GRADED])
+def test_smoothing_conserves_the_mean_and_keeps_bounds(grid, key):
+    rough = Bounded.from_value(jr.uniform(key, grid.shape, minval=1.01, maxval=1.99), 1.0, 2.0)
+    smooth = Smoothed(rough, grid, 0.05).value
+    np.testing.assert_allclose(grid.integrate(smooth), grid.integrate(rough.value), rtol=1e-5)
+    assert bool(jnp.all((smooth > 1.0) & (smooth < 2.0)))
+    assert jnp.std(smooth) < 0.5 * jnp.std(rough.value)
+    constant = Smoothed(Positive.from_value(jnp.full(grid.shape, 3.0)), grid, 0.05).value
+    np.testing.assert_allclose(constant, 3.0, rtol=1e-5)
+    np.testing.assert_array_equal(Smoothed(rough, grid, 0.0).value, rough.value)
+
+
+def test_the_gradient_through_the_smoother_is_the_smoothed_gradient(key):
+    """On equal cells the smoother is symmetric, so its transpose smooths too."""
+    rough, cotangent = jr.normal(key, (2, *_PLANE.shape))
+    gradient = jax.grad(lambda u: jnp.sum(Smoothed(u, _PLANE, 0.05).value * cotangent))(rough)
+    np.testing.assert_allclose(gradient, Smoothed(cotangent, _PLANE, 0.05).value, atol=1e-5)
 
 
 @pytest.mark.bad_input
