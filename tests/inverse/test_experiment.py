@@ -91,7 +91,7 @@ def test_new_data_and_models_do_not_recompile(rod):
     value(losses[0], rod)
     other = eqx.tree_at(lambda m: m.amplitude, rod, jnp.asarray(2.0))
     assert value(losses[1], other) != value(losses[0], rod)
-    assert value._cached._cache_size() == 1
+    assert value._cached._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def test_waves_are_observed_by_their_displacement():
