@@ -36,6 +36,19 @@ def key():
     return jax.random.key(20240527)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_mappings():
+    """Forget compiled programs before a worker has too many of them.
+
+    Each one takes memory mappings of its own, of which Linux grants a process 65530; past that, JAX crashes. A worker
+    of this suite reached 33000 after a third of it.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 15_000:
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _markers(request):
     """Carry out the markers `bad_input` and `standard_promotion`."""

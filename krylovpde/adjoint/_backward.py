@@ -31,9 +31,11 @@ from ..action._march import (
     Schedule,
     Settings,
     Step,
+    Horizon,
     build,
     component_from_tables,
-    rounding,
+    growth_rate,
+    total_error,
     select,
 )
 from ..action._reduction import Reduction, lift
@@ -68,6 +70,7 @@ class _Task(eqx.Module):
     schedule: Schedule
     forward: March
     cotangents: PyTree[Array]
+    rate: Array | None
     parameters: bool = eqx.field(static=True)
 
 
@@ -98,7 +101,7 @@ def pull_back(
     """
     record = forward.record
     assert record is not None, "the forward march must be recorded"
-    task = _Task(settings, problem, schedule, forward, cotangents, parameters)
+    task = _Task(settings, problem, schedule, forward, cotangents, growth_rate(problem.operator), parameters)
     zeros = jtu.tree_map(jnp.zeros_like, start)
     real = forward.time.dtype
     carry = _Carry(
@@ -145,6 +148,7 @@ def _recall(task: _Task, step: Step, index: Array, active: Array) -> tuple[list[
     def again() -> tuple[list[Reduction], Array]:
         needed = active & (index >= slots)
         state = select(active, step.state, jtu.tree_map(jnp.zeros_like, step.state))
+        last = task.schedule.last(step.end)
         spaces, _, _ = build(
             task.settings,
             problem.operator,
@@ -153,7 +157,7 @@ def _recall(task: _Task, step: Step, index: Array, active: Array) -> tuple[list[
             state,
             tuple(range(len(state))),
             jnp.where(active, step.end - step.time, 0.0),
-            task.schedule.last(step.end),
+            Horizon(last, jnp.where(active, last - step.time, 0.0), task.rate),
             task.forward.scales,
         )
         return spaces, jnp.where(needed, sum(space.applications for space in spaces), 0)
@@ -230,9 +234,9 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
     moving = busy & (goal != 0)
     operator, weight, duals = _dual_starts(settings, problem, carry.adjoint, moving)
     scales = jnp.maximum(carry.scales, jnp.stack([norm(dual, weight) for dual in duals]))
-    total = schedule.last(carry.time)
+    horizon = Horizon(schedule.last(carry.time), jnp.where(moving, carry.time, 0.0), task.rate)
     levels = tuple(range(order))
-    dual_spaces, span, error = build(settings, operator, weight, order, duals, levels, goal, total, scales)
+    dual_spaces, span, error = build(settings, operator, weight, order, duals, levels, goal, horizon, scales)
     adjoint = _advance_adjoint(settings, problem, dual_spaces, carry.adjoint, span)
     reached = span == goal
     time = jnp.where(reached, target, carry.time - span)
@@ -244,12 +248,16 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
             pulled.counters.dimension, jnp.max(jnp.stack([space.dimension for space in dual_spaces]))
         ),
         steps=pulled.counters.steps + moving.astype(jnp.int32),
-        error=pulled.counters.error + jnp.where(moving, error + rounding(dual_spaces, error), 0.0),
+        error=jnp.where(
+            moving,
+            total_error(settings, order, horizon, dual_spaces, span, scales, pulled.counters.error, error),
+            pulled.counters.error,
+        ),
     )
     finite = jnp.all(jnp.isfinite(scales)) & jnp.isfinite(counters.error)
-    outcome = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite)
     stuck = moving & ((time == carry.time) | (counters.steps >= _STEPS_FACTOR * settings.max_steps))
-    outcome = RESULTS.where(stuck, RESULTS.step_underflow, outcome)
+    outcome = RESULTS.where(stuck, RESULTS.step_underflow, RESULTS.successful)
+    outcome = RESULTS.where(finite, outcome, RESULTS.nonfinite)
     failed = outcome != RESULTS.successful
     result = RESULTS.where(pulled.result == RESULTS.successful, outcome, pulled.result)
     pulled = eqx.tree_at(lambda p: (p.counters, p.result), pulled, (counters, result))

@@ -274,13 +274,15 @@ def _run_back(rules: Rules, arguments: Arguments, cotangents, parameters: bool, 
     assert record is not None
     problem = _problem(rules, arguments)
     ordered = jtu.tree_map(lambda leaf: leaf[schedule.order], cotangents)
-    # Outputs that were not reached are constant (NaN). Their cotangents, NaN as a rule, say nothing.
+    # Outputs that were not reached are NaN. A cotangent that came from such a value is NaN, too, and says nothing (the
+    # branch of a `where` that was not taken); any other one asks for the derivative of a solve that failed.
     reached = jnp.arange(schedule.times.size, dtype=jnp.int32) < record.next_output
-    ordered = jtu.tree_map(lambda leaf: jnp.where(reached.reshape((-1,) + (1,) * (leaf.ndim - 1)), leaf, 0.0), ordered)
+    known = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, jnp.nan_to_num(leaf)), ordered)
+    ordered = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, 0.0), ordered)
     pulled = pull_back(rules.settings, problem, arguments.state, schedule, record, ordered, parameters)
     forward = record.counters.applications if own else jnp.zeros_like(pulled.rebuilt)
     # With nothing to pull back the gradient is zero, whatever became of the forward march.
-    asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(ordered)]))
+    asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(known)]))
     result = RESULTS.where(record.result == RESULTS.successful, pulled.result, record.result)
     error = jnp.maximum(pulled.counters.error, record.counters.error)
     missed = error > _MISSED * rules.settings.rtol
@@ -481,8 +483,12 @@ def _zeros(tree: PyTree) -> PyTree:
     return jtu.tree_map(jnp.zeros_like, tree)
 
 
+def _along_times(values: Array, like: Array) -> Array:
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))
+
+
 def _rows(values: Array, like: Array) -> Array:
-    return values.reshape((-1,) + (1,) * (like.ndim - 1)).astype(like.dtype)
+    return _along_times(values, like).astype(like.dtype)
 
 
 def _contract_times(cotangents: PyTree[Array], speed: PyTree[Array], times: Array) -> Array:

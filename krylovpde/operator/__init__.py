@@ -25,4 +25,5 @@ from ._properties import (
 )
 from ._scheme import AbstractScheme as AbstractScheme, Central as Central, Upwind as Upwind
 from ._sparse import SparseOperator as SparseOperator
+from ._spectral_interval import spectral_interval as spectral_interval
 from ._tags import self_adjoint_tag as self_adjoint_tag, skew_adjoint_tag as skew_adjoint_tag

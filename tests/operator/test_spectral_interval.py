@@ -1,0 +1,63 @@
+"""The spectral interval: never too narrow, sharp for a Laplacian, told for sums and multiples."""
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+import scipy.sparse
+
+import krylovpde as kp
+from krylovpde.operator import spectral_interval
+
+GRID = kp.Grid(shape=(7, 5), lower=(0.0, 0.0), upper=(1.0, 1.0))
+RNG = np.random.default_rng(4)
+KAPPA = 1.0 + RNG.random(GRID.shape)
+EDGES = np.concatenate([[0.0], np.logspace(-2, 0, 11)])
+GRAPH = scipy.sparse.random_array((20, 20), density=0.2, rng=5, format="csr")
+GRAPH = GRAPH + GRAPH.T
+
+
+def _laplacian():
+    return kp.Diffusion(GRID, KAPPA, capacity=1.0 + RNG.random(GRID.shape)).operator()
+
+
+OPERATORS = {
+    "diffusion": _laplacian,
+    "reaction": lambda: kp.Diffusion(GRID, KAPPA, reaction_rate=50.0 * RNG.random(GRID.shape)).operator(),
+    "dirichlet": lambda: kp.Diffusion(GRID, KAPPA, boundary=kp.Dirichlet()).operator(),
+    "wave": lambda: kp.Wave(GRID, KAPPA).operator(),
+    "radial": lambda: kp.Diffusion(kp.RadialGrid(EDGES), 2.0).operator(),
+    "advection": lambda: kp.AdvectionDiffusion(GRID, KAPPA, (3.0, -2.0)).operator(),
+    "sparse": lambda: kp.annotate(kp.SparseOperator.from_scipy(GRAPH), tags=kp.self_adjoint_tag),
+    "tridiagonal": lambda: lx.TridiagonalLinearOperator(*(jnp.asarray(RNG.random(n)) for n in (9, 8, 8))),
+    "diagonal": lambda: lx.DiagonalLinearOperator(jnp.asarray(RNG.standard_normal(9))),
+    "multiple": lambda: -3.0 * _laplacian(),
+    "quotient": lambda: _laplacian() / -2.0,
+    "negative": lambda: -_laplacian(),
+    "transpose": lambda: _laplacian().T,
+    "sum": lambda: kp.Laplacian(GRID) + 2.0 * kp.Laplacian(GRID, kp.Dirichlet()),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_all_eigenvalues_lie_inside(name):
+    operator = OPERATORS[name]()
+    lower, upper = jax.jit(spectral_interval)(operator)
+    real = np.linalg.eigvals(np.asarray(operator.as_matrix())).real
+    assert lower <= real.min()
+    assert real.max() <= upper
+    assert upper - lower <= 4 * (real.max() - real.min())
+
+
+def test_nothing_grows_in_a_closed_box():
+    _, upper = spectral_interval(kp.Diffusion(GRID, KAPPA).operator())
+    assert 0 <= upper < 1e-10
+
+
+def test_what_is_unknown_is_none():
+    matrix = lx.MatrixLinearOperator(jnp.eye(3))
+    assert spectral_interval(matrix) is None
+    assert spectral_interval(matrix + matrix) is None
+    assert spectral_interval(1j * _laplacian()) is None
+    assert spectral_interval(kp.SparseOperator.from_scipy(GRAPH[:3])) is None
