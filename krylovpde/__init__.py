@@ -2,10 +2,11 @@
 
 from . import inverse as inverse, verify as verify
 from ._solution import RESULTS as RESULTS, Solution as Solution, Statistics as Statistics
-from .action import Arnoldi as Arnoldi, Dense as Dense, Lanczos as Lanczos
+from .action import Arnoldi as Arnoldi, Chebyshev as Chebyshev, Dense as Dense, Lanczos as Lanczos
 from .adjoint import (
     DirectAdjoint as DirectAdjoint,
     IterationAdjoint as IterationAdjoint,
+    ReversibleAdjoint as ReversibleAdjoint,
     TwoSidedAdjoint as TwoSidedAdjoint,
 )
 from .equation import (

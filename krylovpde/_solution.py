@@ -28,6 +28,15 @@ class RESULTS(eqx.Enumeration):
         "krylovpde had to take steps that are too short to advance the time: the operator is far too stiff for a "
         "polynomial Krylov method in this precision. Use fewer decades of stiffness, or float64."
     )
+    bound_violated = (
+        "krylovpde's Chebyshev recurrence grew: the spectrum of the operator is not inside the interval that its "
+        "spectral bound promises. Tell a larger one with `krylovpde.annotate(operator, spectral_bound=...)` "
+        "(`krylovpde.verify.structure_test` checks it), or use `method=krylovpde.Lanczos()`."
+    )
+    max_degree_reached = (
+        "krylovpde needs a polynomial of higher degree than `krylovpde.Chebyshev(max_degree=...)` allows: the duration "
+        "times the spectral bound is too large. Raise `max_degree`, or use `method=krylovpde.Lanczos()`."
+    )
 
 
 class Statistics(eqx.Module):

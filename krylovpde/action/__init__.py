@@ -3,6 +3,7 @@
 from ._arnoldi import Arnoldi as Arnoldi
 from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
 from ._batch import batch_any as batch_any, batch_max as batch_max
+from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
 from ._dense import Dense as Dense
 from ._grow import record_slots as record_slots
 from ._lanczos import Lanczos as Lanczos
@@ -21,4 +22,11 @@ from ._march import (
     select as select,
     shift_chain as shift_chain,
 )
+from ._recurrence import (
+    Polynomials as Polynomials,
+    Sequence as Sequence,
+    along as along,
+    run_recurrences as run_recurrences,
+)
 from ._reduction import Reduction as Reduction, lift as lift
+from ._spectrum import Spectrum as Spectrum, like_of as like_of

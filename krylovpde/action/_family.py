@@ -20,10 +20,13 @@ from ._expm import expm
 _NUM_TERMS = 20
 
 
-def scalar_family(order: int, lowest: int, highest: int, t: Array, z: Array) -> Array:
-    """`F_l(t, z)` for `l = lowest … highest` on a new leading axis; `t` (real) and `z` broadcast."""
+def scalar_family(order: int, lowest: int, highest: int, t: Array, z: Array, known: list[Array] | None = None) -> Array:
+    """`F_l(t, z)` for `l = lowest … highest` on a new leading axis; `t` (real) and `z` broadcast.
+
+    `known`: the first q members `t^-l F_l`, from whoever knows better than to take them from `t^q z`.
+    """
     x = z * (t**order).astype(z.dtype)
-    normalised = _closed_forms(order, x)
+    normalised = closed_forms(order, x) if known is None else list(known)
     # The recurrence cancels for small |x|, the Taylor series does not converge fast for large |x|; at |x| = 2 the
     # recurrence loses one digit at most and twenty terms are exact.
     small = jnp.abs(x) < 2.0
@@ -36,7 +39,8 @@ def scalar_family(order: int, lowest: int, highest: int, t: Array, z: Array) -> 
     return jnp.stack(below + values[max(lowest, 0) : highest + 1])
 
 
-def _closed_forms(order: int, x: Array) -> list[Array]:
+def closed_forms(order: int, x: Array) -> list[Array]:
+    """The first q members at `t = 1`: `exp(x)`, or `cos √-x` and `sinc √-x`."""
     if order == 1:
         return [jnp.exp(x)]
     if jnp.iscomplexobj(x):

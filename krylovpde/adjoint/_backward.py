@@ -25,18 +25,18 @@ from .._solution import RESULTS
 from ..action._batch import batch_any, batch_max
 from ..action._march import (
     Counters,
+    Horizon,
     March,
     Observation,
     Problem,
     Schedule,
     Settings,
     Step,
-    Horizon,
     build,
     component_from_tables,
     growth_rate,
-    total_error,
     select,
+    total_error,
 )
 from ..action._reduction import Reduction, lift
 from ..krylov._space import add, norm, scale

@@ -8,6 +8,7 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from .._custom_types import Weight
+from ..action import like_of
 from ..operator import AbstractOperator, weight
 
 
@@ -66,3 +67,9 @@ class TangentOperator(AbstractOperator):
     def tags(self) -> frozenset[object]:
         """None."""
         return frozenset()
+
+
+@like_of.register(TangentOperator)
+def _(operator):
+    # Block triangular with A twice on the diagonal: the spectrum is that of A.
+    return like_of(operator.operator)

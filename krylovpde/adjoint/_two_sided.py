@@ -5,7 +5,8 @@ from jaxtyping import Array, PyTree
 
 from ..action import AbstractKrylov, AbstractMethod, Problem, Settings
 from ._base import AbstractAdjoint, Report
-from ._two_sided_rules import Arguments, Rules, act
+from ._krylov_engine import KrylovEngine
+from ._rules import Arguments, Rules, act
 
 
 class TwoSidedAdjoint(AbstractAdjoint):
@@ -35,7 +36,7 @@ class TwoSidedAdjoint(AbstractAdjoint):
 
     def rules(self, settings: Settings, problem: Problem, throw: bool) -> Rules:
         """The static half of a solve and of all its derivatives."""
-        return Rules(settings, problem.order, self.margin, throw)
+        return Rules(settings, KrylovEngine(), problem.order, self.margin, throw)
 
     def evaluate(
         self, settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array, throw: bool

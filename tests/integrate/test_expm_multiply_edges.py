@@ -49,3 +49,15 @@ def test_growth_that_everything_shares_costs_little():
     assert np.linalg.norm(grown.value - scale * plain.value) <= FACTOR * 2e-6 * scale * np.linalg.norm(vector)
     # The estimate counts the growth twice, in the small matrix and after it: that costs sub-steps.
     assert grown.stats.applications <= 3 * plain.stats.applications
+
+
+def test_a_complex_matrix_makes_a_real_vector_complex():
+    rng = np.random.default_rng(3)
+    matrix, vector = rng.standard_normal((6, 6)) + 1j * rng.standard_normal((6, 6)), rng.standard_normal(6)
+    reference = scipy.linalg.expm(0.7 * matrix) @ vector
+    for operator in (
+        lx.MatrixLinearOperator(jnp.asarray(matrix)),
+        kp.SparseOperator.from_coo(*np.nonzero(matrix), jnp.asarray(matrix.ravel()), matrix.shape),
+    ):
+        value = kp.expm_multiply(operator, jnp.asarray(vector), 0.7).value
+        assert np.linalg.norm(value - reference) <= FACTOR * 1e-6 * np.linalg.norm(reference)

@@ -23,14 +23,14 @@ import jax.tree_util as jtu
 import lineax as lx
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Int, PyTree, Real
+from jaxtyping import Array, PyTree, Real
 
 from .._solution import RESULTS
-from ..action import Arnoldi, March, Observation, Problem, Schedule, Settings, march, record_slots, select, shift_chain
+from ..action import AbstractKrylov, Arnoldi, Observation, Problem, Settings, select, shift_chain
 from ..krylov._space import add, norm, scale
 from ..operator import weight
-from ._backward import pull_back
 from ._base import Report
+from ._engine import AbstractEngine, Direction, PullReport, Wanted
 from ._linear_map import linear_map
 from ._tangent import TangentOperator
 
@@ -38,15 +38,14 @@ from ._tangent import TangentOperator
 # a tolerance of the tangent (unscaled, a tangent of 1e-6 of the state was 40 % wrong: NUMERICS 7.5).
 
 _TANGENT_SHARE = 10.0
-# A gradient is missed where the estimate, rounding included, exceeds ten times the tolerance that was asked for, which
-# is the margin of five above the one that the marches aimed at.
-_MISSED = 50.0
+_ALL = Wanted()
 
 
 class Rules(eqx.Module):
     """What is static about a solve and all its derivatives."""
 
     settings: Settings
+    engine: AbstractEngine
     order: int = eqx.field(static=True)
     margin: float = eqx.field(static=True)
     throw: bool = eqx.field(static=True)
@@ -58,14 +57,18 @@ class Rules(eqx.Module):
         """
         settings = self.settings
         tight = Settings(settings.method, settings.rtol / self.margin, 0.0, settings.max_steps)
-        return Rules(tight, self.order, 1.0, self.throw)
+        return Rules(tight, self.engine, self.order, 1.0, self.throw)
 
     def for_tangent(self) -> "Rules":
         """The same on a `TangentOperator`, which is never self-adjoint."""
         tight = self.for_gradient().settings
+        if not isinstance(tight.method, AbstractKrylov):
+            # A polynomial of the pair is the derivative of the polynomial: nothing about it changes.
+            return Rules(tight, self.engine, self.order, 1.0, self.throw)
         method = tight.method if isinstance(tight.method, Arnoldi) else Arnoldi()
         max_steps = max(tight.max_steps, method.max_steps)
-        return Rules(Settings(method, tight.rtol, tight.atol, max_steps), self.order, 1.0, self.throw)
+        settings = Settings(method, tight.rtol, tight.atol, max_steps)
+        return Rules(settings, self.engine, self.order, 1.0, self.throw)
 
 
 class Arguments(eqx.Module):
@@ -77,14 +80,6 @@ class Arguments(eqx.Module):
     times: Real[Array, " n"]
 
 
-class Direction(eqx.Module):
-    """A tangent or cotangent of `Arguments` (but for the times): inexact arrays only."""
-
-    operator: PyTree
-    observation: PyTree
-    state: tuple[PyTree[Array], ...]
-
-
 # ---- act
 
 
@@ -93,7 +88,7 @@ def act(rules: Rules, arguments: Arguments) -> tuple[PyTree[Array], Report]:
     return _act(rules, arguments, recorded=False)[:2]
 
 
-def _act(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March | None]:
+def _act(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, Any]:
     """`act`, with the record that a backward pass can use; the record is a constant to every derivative."""
     arrays, rest = eqx.partition(arguments, eqx.is_array)
 
@@ -110,19 +105,9 @@ def _act(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Arr
     return outputs, report, jtu.tree_map(jax.lax.stop_gradient, record)
 
 
-def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, March | None]:
-    schedule = Schedule(arguments.times)
-    slots = _slots(rules, arguments) if recorded else 0
-    final = march(rules.settings, _problem(rules, arguments), arguments.state, schedule, slots)
-    outputs = jtu.tree_map(lambda leaf: leaf[schedule.inverse], final.outputs)
-    counters = final.counters
-    report = Report(counters.applications, counters.dimension, counters.steps, counters.error, final.time, final.result)
-    return outputs, report, final if recorded else None
-
-
-def _slots(rules: Rules, arguments: Arguments) -> int:
-    capacity = rules.settings.krylov.capacity(arguments.operator)
-    return record_slots(capacity, arguments.operator.in_structure(), len(arguments.state))
+def _run(rules: Rules, arguments: Arguments, recorded: bool) -> tuple[PyTree[Array], Report, Any]:
+    problem = _problem(rules, arguments)
+    return rules.engine.forward(rules.settings, problem, arguments.state, arguments.times, recorded)
 
 
 def _problem(rules: Rules, arguments: Arguments) -> Problem:
@@ -138,7 +123,7 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
         outputs, report, record = _act(rules, arguments, recorded=True)
         change = linear_map(
             functools.partial(_act_along, rules, rest),
-            functools.partial(_pull_recorded, rules, rest),
+            functools.partial(_pull_recorded, rules, rest, Wanted(state=_moves(tangents.state))),
             (arrays, record),
             _direction(arguments, tangents),
             like=outputs,
@@ -173,7 +158,7 @@ def _state_change(rules: Rules, rest, arrays, tangents, outputs):
     def backward(residuals, cotangents):
         arguments = eqx.combine(residuals, rest)
         arguments = dataclasses.replace(arguments, state=jtu.tree_map(jnp.zeros_like, arguments.state))
-        return pull(rules.for_gradient(), arguments, cotangents, parameters=False)[0].state
+        return pull(rules.for_gradient(), arguments, cotangents, wanted=Wanted(parameters=False))[0].state
 
     state = jtu.tree_map(_instantiate, tangents.state, arrays.state, is_leaf=_is_symbolic)
     return linear_map(forward, backward, arrays, state, like=outputs)
@@ -184,9 +169,9 @@ def _act_along(rules: Rules, rest: Any, residuals: Any, direction: Direction) ->
     return act_tangent(rules, eqx.combine(arrays, rest), direction)
 
 
-def _pull_recorded(rules: Rules, rest: Any, residuals: Any, cotangents: PyTree[Array]) -> Direction:
+def _pull_recorded(rules: Rules, rest: Any, wanted: Wanted, residuals: Any, cotangents: PyTree[Array]) -> Direction:
     arrays, record = residuals
-    return pull(rules, eqx.combine(arrays, rest), cotangents, record=record)[0]
+    return pull(rules, eqx.combine(arrays, rest), cotangents, wanted=wanted, record=record)[0]
 
 
 def act_tangent(rules: Rules, arguments: Arguments, direction: Direction) -> PyTree[Array]:
@@ -217,22 +202,10 @@ def _rate_from(rules: Rules, arguments: Arguments, states: tuple[PyTree[Array], 
 # ---- pull
 
 
-class PullReport(eqx.Module):
-    """How a backward march went, the forward march that it needed included."""
-
-    applications: Int[Array, ""]
-    transpose_applications: Int[Array, ""]
-    parameter_vjps: Int[Array, ""]
-    dimension: Int[Array, ""]
-    steps: Int[Array, ""]
-    error: Real[Array, ""]
-    result: RESULTS
-
-
 def pull(
-    rules: Rules, arguments: Arguments, cotangents: PyTree[Array], *, parameters: bool = True, record: Any = None
+    rules: Rules, arguments: Arguments, cotangents: PyTree[Array], *, wanted: Wanted = _ALL, record: Any = None
 ) -> tuple[Direction, PullReport]:
-    """Cotangents of `Σ_i <g_i, output_i>`; zero with respect to the operator where `parameters` is false.
+    """Cotangents of `Σ_i <g_i, output_i>`; those that are not `wanted` are zero.
 
     `record`: what a forward march with the same arguments left, to be used instead of marching again.
     """
@@ -240,7 +213,7 @@ def pull(
 
     @jax.custom_jvp
     def evaluate(arrays, cotangents, record):
-        return _run_back(rules, eqx.combine(arrays, rest), cotangents, parameters, record)
+        return _run_back(rules, eqx.combine(arrays, rest), cotangents, wanted, record)
 
     @functools.partial(evaluate.defjvp, symbolic_zeros=True)
     def _rule(primals, tangents):
@@ -255,8 +228,8 @@ def pull(
             jtu.tree_map(_instantiate, tangents[1], cotangents, is_leaf=_is_symbolic),
         )
         change = linear_map(
-            functools.partial(_pull_along, rules, rest, parameters),
-            functools.partial(_pull_along_transposed, rules, rest, parameters),
+            functools.partial(_pull_along, rules, rest, wanted),
+            functools.partial(_pull_along_transposed, rules, rest, wanted),
             (arrays, cotangents),
             along,
             like=out,
@@ -266,64 +239,47 @@ def pull(
     return evaluate(arrays, cotangents, record)
 
 
-def _run_back(rules: Rules, arguments: Arguments, cotangents, parameters: bool, record) -> tuple[Direction, PullReport]:
-    schedule = Schedule(arguments.times)
-    own = record is None
-    if own:
-        record = _run(rules, arguments, recorded=True)[2]
-    assert record is not None
-    problem = _problem(rules, arguments)
-    ordered = jtu.tree_map(lambda leaf: leaf[schedule.order], cotangents)
+def _run_back(rules: Rules, arguments: Arguments, cotangents, wanted: Wanted, record) -> tuple[Direction, PullReport]:
+    forward = jnp.zeros((), jnp.int32)
+    if record is None:
+        _, report, record = _run(rules, arguments, recorded=True)
+        forward = report.applications
+    times = arguments.times
     # Outputs that were not reached are NaN. A cotangent that came from such a value is NaN, too, and says nothing (the
     # branch of a `where` that was not taken); any other one asks for the derivative of a solve that failed.
-    reached = jnp.arange(schedule.times.size, dtype=jnp.int32) < record.next_output
-    known = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, jnp.nan_to_num(leaf)), ordered)
-    ordered = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, 0.0), ordered)
-    pulled = pull_back(rules.settings, problem, arguments.state, schedule, record, ordered, parameters)
-    forward = record.counters.applications if own else jnp.zeros_like(pulled.rebuilt)
-    # With nothing to pull back the gradient is zero, whatever became of the forward march.
-    asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(known)]))
-    result = RESULTS.where(record.result == RESULTS.successful, pulled.result, record.result)
-    error = jnp.maximum(pulled.counters.error, record.counters.error)
-    missed = error > _MISSED * rules.settings.rtol
-    result = RESULTS.where((result == RESULTS.successful) & missed, RESULTS.tolerance_not_reached, result)
-    result = RESULTS.where(asked, result, RESULTS.successful)
-    direction = Direction(pulled.operator, pulled.observation, pulled.start)
-    direction = select(asked, direction, jtu.tree_map(jnp.zeros_like, direction))
-    report = PullReport(
-        applications=forward + pulled.rebuilt,
-        transpose_applications=pulled.counters.applications,
-        parameter_vjps=pulled.parameter_vjps,
-        dimension=jnp.maximum(pulled.counters.dimension, record.counters.dimension),
-        steps=pulled.counters.steps,
-        error=error,
-        result=result,
+    reached = rules.engine.reached(times, record)
+    known = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, jnp.nan_to_num(leaf)), cotangents)
+    cotangents = jtu.tree_map(lambda leaf: jnp.where(_along_times(reached, leaf), leaf, 0.0), cotangents)
+    problem = _problem(rules, arguments)
+    direction, report = rules.engine.backward(
+        rules.settings, problem, arguments.state, times, cotangents, record, wanted
     )
+    # With nothing to pull back the gradient is zero, whatever became of the forward pass.
+    asked = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jtu.tree_leaves(known)]))
+    result = RESULTS.where(asked, report.result, RESULTS.successful)
+    direction = wanted.only(direction)
+    direction = select(asked, direction, jtu.tree_map(jnp.zeros_like, direction))
+    report = dataclasses.replace(report, applications=report.applications + forward, result=result)
     return _checked(rules, result, direction), report
 
 
-def _pull_along(rules: Rules, rest, parameters: bool, residuals, along) -> Direction:
+def _pull_along(rules: Rules, rest, wanted: Wanted, residuals, along) -> Direction:
     """The derivative of `pull`: its own value on the pair, in the primal's place, and the part from the times."""
     arrays, cotangents = residuals
     arguments = eqx.combine(arrays, rest)
     direction, times_change, cotangents_change = along
-    change = _pull_tangent(rules, arguments, cotangents, direction, cotangents_change, parameters)
+    change = _pull_tangent(rules, arguments, cotangents, direction, cotangents_change, wanted)
     pulled = jtu.tree_map(lambda g: _rows(times_change, g) * g, cotangents)
     drift = jax.vjp(functools.partial(_rate_of, rules, arguments), _own_direction(arguments))[1](pulled)[0]
-    if not parameters:
-        drift = dataclasses.replace(drift, operator=_zeros(change.operator), observation=_zeros(change.observation))
-    return jtu.tree_map(jnp.add, change, drift)
+    return wanted.only(jtu.tree_map(jnp.add, change, drift))
 
 
-def _pull_along_transposed(rules: Rules, rest, parameters: bool, residuals, direction: Direction):
+def _pull_along_transposed(rules: Rules, rest, wanted: Wanted, residuals, direction: Direction):
     arrays, cotangents = residuals
     arguments = eqx.combine(arrays, rest)
-    if not parameters:
-        direction = dataclasses.replace(
-            direction, operator=_zeros(direction.operator), observation=_zeros(direction.observation)
-        )
+    direction = wanted.only(direction)
     zero = _zeros(cotangents)
-    change = _pull_tangent(rules, arguments, cotangents, direction, zero, True)
+    change = _pull_tangent(rules, arguments, cotangents, direction, zero, _ALL)
     outputs_change = act_tangent(rules, arguments, direction)
     speeding = jax.jvp(functools.partial(_rate_of, rules, arguments), (_own_direction(arguments),), (direction,))[1]
     return change, _contract_times(cotangents, speeding, arguments.times), outputs_change
@@ -341,7 +297,7 @@ def _own_direction(arguments: Arguments) -> Direction:
     return Direction(operator, observation, arguments.state)
 
 
-def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cotangents_change, parameters: bool):
+def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cotangents_change, wanted: Wanted):
     factor = _tangent_factor(rules, arguments, direction, (cotangents, cotangents_change))
     changed = scale(factor, cotangents_change)
     if arguments.observation is not None:
@@ -349,7 +305,7 @@ def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cot
     else:
         paired = tuple(zip(changed, cotangents, strict=True))
     augmented = _augment(arguments, direction, factor)
-    pulled, _ = pull(rules.for_tangent(), augmented, paired, parameters=parameters)
+    pulled, _ = pull(rules.for_tangent(), augmented, paired, wanted=wanted)
     observation = pulled.observation
     if observation is not None:
         # Back from the observation of pairs to that of a single state.
@@ -417,11 +373,9 @@ def pull_with_times(
 ) -> tuple[Direction, Array, PullReport]:
     """`pull`, and the cotangent of the times `<g_i, C 𝒜 z(t_i)>`, from one forward march."""
     rules = rules.for_gradient()
-    states, _, record = _act(rules, dataclasses.replace(arguments, observation=None), recorded=True)
-    assert record is not None
+    states, forward, record = _act(rules, dataclasses.replace(arguments, observation=None), recorded=True)
     direction, report = pull(rules, arguments, cotangents, record=record)
-    applications = report.applications + record.counters.applications
-    report = dataclasses.replace(report, applications=applications)
+    report = dataclasses.replace(report, applications=report.applications + forward.applications)
     speed = _rate_from(rules, arguments, states)
     return direction, _contract_times(cotangents, speed, arguments.times), report
 
