@@ -97,8 +97,21 @@ def _expand(
     left = jnp.where(terms < length, jnp.take(tails, jnp.minimum(terms, length - 1), axis=-1), 0.0)
     rounding = eps * jnp.sqrt(terms.astype(size.dtype)) + 2.0 * noise / scales
     error = jnp.max(left / scales + rounding)
+    if level < order - 1:
+        coefficients = _exact_at_rest(coefficients, level, terms, spectrum)
     coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, padded - length)))
     return Expansion(coefficients, terms, error, needed < length - 2)
+
+
+def _exact_at_rest(coefficients: Array, level: int, terms: Array, spectrum: Spectrum) -> Array:
+    """Makes members below 0 vanish at 0, where the spectrum ends there: what rests starts to move by no error.
+
+    These members are A times others. A constant field between insulating walls has no velocity, to rounding.
+    """
+    used = jnp.arange(coefficients.shape[-1], dtype=jnp.int32) < terms
+    residual = jnp.sum(jnp.where(used, coefficients[level + 1 :], 0.0), axis=-1)  # T_k(1) = 1
+    residual = jnp.where(spectrum.upper == 0, residual, 0.0) if spectrum.sign == 1 else jnp.zeros_like(residual)
+    return coefficients.at[level + 1 :, :, 0].add(-residual)
 
 
 def _transform(order: int, level: int, times: Array, spectrum: Spectrum, length: int) -> tuple[Array, Array]:

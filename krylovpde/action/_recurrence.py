@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS
-from ..krylov._space import add, inner, norm, subtract
+from ..krylov._space import add, inner, norm, scale, subtract
 from ..operator import is_self_adjoint, is_skew_adjoint
 from ._batch import batch_max
 from ._expansion import Expansion, expand
@@ -132,7 +132,7 @@ class _Keep(eqx.Module):
 
 
 def _accumulate(totals: PyTree[Array], coefficients: Array, vector: PyTree[Array]) -> PyTree[Array]:
-    return jtu.tree_map(lambda total, leaf: total + along(coefficients, leaf) * leaf[None], totals, vector)
+    return jtu.tree_map(lambda total, leaf: total + scale(along(coefficients, leaf), leaf[None]), totals, vector)
 
 
 def along(coefficients: Array, leaf: Array) -> Array:

@@ -58,7 +58,11 @@ def spectrum_of(operator: lx.AbstractLinearOperator, dtype) -> Spectrum:
     interval = spectral_interval(model)
     if interval is None:
         bound = jnp.asarray(spectral_bound(model))
-        interval = (-bound, bound)
+        zero = jnp.zeros_like(bound)
+        interval = (
+            zero if lx.is_positive_semidefinite(model) else -bound,
+            zero if lx.is_negative_semidefinite(model) else bound,
+        )
     lower, upper = (lax.stop_gradient(end.astype(dtype)) for end in interval)
     # An end that is zero up to rounding is zero: square roots of the points near it keep their digits.
     tiny = 100 * jnp.finfo(dtype).eps * jnp.maximum(jnp.abs(lower), jnp.abs(upper))

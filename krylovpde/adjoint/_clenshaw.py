@@ -131,7 +131,7 @@ class _Seeds(eqx.Module):
         return self._mix(row, self.cotangents)
 
     def _mix(self, row: Array, cotangents: PyTree[Array]) -> PyTree[Array]:
-        return jtu.tree_map(lambda g: jnp.sum(along(row, g[0]) * g, axis=0), cotangents)
+        return jtu.tree_map(lambda g: jnp.sum(scale(along(row, g[0]), g), axis=0), cotangents)
 
 
 def _watch(watched: Any, seeds: _Seeds, k, vector: PyTree[Array]) -> PyTree:
