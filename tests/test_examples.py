@@ -44,20 +44,6 @@ def test_getting_started():
     assert run.returncode == 0, run.stderr
 
 
-def test_demo(tmp_path):
-    """The main job on a few cells: the field's error falls at every iteration, and the figure is drawn."""
-    figure = tmp_path / "demo.png"
-    sizes = {"cells": 16, "shots": 1, "sensors": 6, "times": 2, "stages": 1, "iterations": 3}
-    options = [part for name, size in sizes.items() for part in (f"--{name}", size)]
-    run = _run("demo.py", *options, "--compare", "none", "--output", figure)
-    assert run.returncode == 0, run.stderr
-    errors = [float(number) for number in re.findall(r"field error ([\d.e-]+)", run.stdout)]
-    assert len(errors) == 4
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.95 * errors[0]
-    assert figure.stat().st_size > 10_000
-
-
 @pytest.mark.slow
 def test_smooth_data_gradients(tmp_path):
     """The table of the documentation: the two-sided gradient follows the value, the discrete adjoint does not."""

@@ -28,13 +28,15 @@ class Expansion(eqx.Module):
 
     * `coefficients`: real, of shape `(order, times, length)`.
     * `terms`: how many are used; even.
-    * `error`: the estimate, relative to the tolerance's scale; of truncation and rounding.
+    * `error`: an estimate of truncation and rounding, for a start of length one.
+    * `scales`: the sizes of the result that were expected, for a start of length one.
     * `resolved`: whether `length` was enough.
     """
 
     coefficients: Real[Array, "order times length"]
     terms: Int[Array, ""]
-    error: Real[Array, ""]
+    error: Real[Array, "order times"]
+    scales: Real[Array, "order times"]
     resolved: Array
 
     @property
@@ -95,12 +97,13 @@ def _expand(
     needed = jnp.max(jnp.sum(tails > rtol * scales[..., None], axis=-1, dtype=jnp.int32))
     terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
     left = jnp.where(terms < length, jnp.take(tails, jnp.minimum(terms, length - 1), axis=-1), 0.0)
-    rounding = eps * jnp.sqrt(terms.astype(size.dtype)) + 2.0 * noise / scales
-    error = jnp.max(left / scales + rounding)
+    rounding = eps * jnp.sqrt(terms.astype(size.dtype)) * scales + 2.0 * noise
     if level < order - 1:
         coefficients = _exact_at_rest(coefficients, level, terms, spectrum)
     coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, padded - length)))
-    return Expansion(coefficients, terms, error, needed < length - 2)
+    # For the account of errors a velocity that rests is not held to the digits of its own smallness.
+    expected = jnp.maximum(scales, _SMOOTHEST * largest)
+    return Expansion(coefficients, terms, left + rounding, expected, needed < length - 2)
 
 
 def _exact_at_rest(coefficients: Array, level: int, terms: Array, spectrum: Spectrum) -> Array:

@@ -1,5 +1,6 @@
 """Chebyshev's recurrence: from a start vector to the outputs at all times, in three vectors."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -49,12 +50,11 @@ def run_recurrences(
 ) -> Polynomials:
     """The outputs at all times: a tuple of components, or what is observed; stacked in the order of `times`."""
     spectrum = spectrum_of(problem.operator, times.dtype)
-    parts, sequences, results, errors = [], [], [], []
+    parts, sequences, results = [], [], []
     for level, start in enumerate(state):
-        part, sequence, error, result = _run(problem, spectrum, level, start, times, rtol, length)
+        part, sequence, result = _run(problem, spectrum, level, start, times, rtol, length)
         parts.append(part)
         sequences.append(sequence)
-        errors.append(error)
         results.append(result)
     outputs = parts[0]
     for part in parts[1:]:
@@ -62,8 +62,9 @@ def run_recurrences(
     result = results[0]
     for other in results[1:]:
         result = RESULTS.where(result == RESULTS.successful, other, result)
-    applications = sum(2 * sequence.pairs + 1 for sequence in sequences)
-    return Polynomials(outputs, tuple(sequences), spectrum, applications, sum(errors), result)
+    applications = functools.reduce(jnp.add, [2 * sequence.pairs + 1 for sequence in sequences])
+    error = _relative_error(problem, state, sequences, outputs)
+    return Polynomials(outputs, tuple(sequences), spectrum, applications, error, result)
 
 
 def _run(problem: Problem, spectrum: Spectrum, level: int, start, times: Array, rtol: float, length: int):
@@ -97,8 +98,23 @@ def _run(problem: Problem, spectrum: Spectrum, level: int, start, times: Array, 
     result = RESULTS.where(good, result, RESULTS.bound_violated)
     result = RESULTS.where(jnp.isfinite(size), result, RESULTS.nonfinite)
     result = RESULTS.where(size == 0, RESULTS.successful, result)
-    error = jnp.where(size == 0, 0.0, expansion.error)
-    return kept, Sequence(last, before, expansion, pairs), error, result
+    return kept, Sequence(last, before, expansion, pairs), result
+
+
+def _relative_error(problem: Problem, state, sequences: list[Sequence], outputs: PyTree[Array]) -> Array:
+    """The largest error of any component at any time, relative to `max(‖result‖, ‖input‖)`.
+
+    What is expected of the result stands in where it is not known, or where both are zero.
+    """
+    sizes = [norm(start, problem.weight) for start in state]
+    pairs = list(zip(sizes, sequences, strict=True))
+    error = functools.reduce(jnp.add, [size * sequence.expansion.error for size, sequence in pairs])
+    scale = functools.reduce(jnp.add, [size * sequence.expansion.scales for size, sequence in pairs])
+    scale = jnp.maximum(scale, jnp.stack(sizes[: problem.order])[:, None])
+    if problem.observation is None:
+        reached = [jax.vmap(lambda state: norm(state, problem.weight))(component) for component in outputs]
+        scale = jnp.maximum(scale, jnp.stack(reached))
+    return jnp.max(jnp.where(error > 0, error / jnp.where(scale > 0, scale, 1.0), 0.0))
 
 
 def advance(operator, spectrum: Spectrum, older: PyTree[Array], newer: PyTree[Array]) -> PyTree[Array]:

@@ -13,8 +13,11 @@ from ._base import Report
 from ._clenshaw import pairs_back, pull_sequence
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 
-# As for Krylov spaces: ten times the tolerance asked for, five times above what the recurrence aimed at.
-_MISSED = 50.0
+# The expansions aim at the tolerance divided by this, which takes a degree or two: for values, too, so that a gradient
+# uses the polynomial of its value.
+_MARGIN = 5.0
+# A gradient is missed where the estimate, rounding included, exceeds this many times the tolerance.
+_MISSED = 10.0
 
 
 class PolynomialEngine(AbstractEngine):
@@ -64,9 +67,10 @@ class PolynomialEngine(AbstractEngine):
             jnp.logical_and, [jnp.all(jnp.isfinite(leaf)) for leaf in jtu.tree_leaves(direction)], jnp.array(True)
         )
         result = RESULTS.where(finite, result, RESULTS.nonfinite)
-        steps = sum(2 * pairs_back(sequence, wanted) + 1 for sequence in record.sequences)
+        steps = functools.reduce(jnp.add, [2 * pairs_back(sequence, wanted) + 1 for sequence in record.sequences])
+        again = steps - len(record.sequences)  # the start itself is known: its image is not needed
         report = PullReport(
-            applications=steps,
+            applications=again,
             transpose_applications=steps,
             parameter_vjps=steps if wanted.parameters else jnp.zeros_like(steps),
             dimension=_degree(record),
@@ -79,7 +83,7 @@ class PolynomialEngine(AbstractEngine):
 
 def _recurrences(settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array) -> Polynomials:
     assert isinstance(settings.method, Chebyshev)
-    return run_recurrences(problem, state, times, settings.rtol, settings.method.max_degree)
+    return run_recurrences(problem, state, times, settings.rtol / _MARGIN, settings.method.max_degree)
 
 
 def _degree(final: Polynomials) -> Array:

@@ -29,14 +29,10 @@ class ReversibleAdjoint(AbstractAdjoint):
 
     def rules(self, settings: Settings, problem: Problem, throw: bool) -> Rules:
         """The static half of a solve and of all its derivatives."""
-        return Rules(settings, PolynomialEngine(), problem.order, _MARGIN, throw)
+        return Rules(settings, PolynomialEngine(), problem.order, 1.0, throw)
 
     def evaluate(
         self, settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array, throw: bool
     ) -> tuple[PyTree[Array], Report]:
         arguments = Arguments(problem.operator, problem.observation, state, times)
         return act(self.rules(settings, problem, throw), arguments)
-
-
-# Where a derivative is asked for, the expansion aims at the tolerance divided by this: a degree or two.
-_MARGIN = 5.0

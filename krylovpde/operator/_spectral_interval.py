@@ -41,7 +41,7 @@ def spectral_interval(operator: lx.AbstractLinearOperator) -> Interval | None:
 @spectral_interval.register(FluxOperator)
 def _(operator):
     centre, neighbours = stencil(operator)
-    return _gershgorin(jnp.real(centre), sum(jnp.abs(values) for _, _, values in neighbours))
+    return _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
 
 
 @spectral_interval.register(SparseOperator)

@@ -83,7 +83,7 @@ def loss_of(kind):
 
 
 @pytest.mark.parametrize("kind", ["wave", "sensors and a source", "heat with a source"])
-def test_equations(kind, key):
+def test_equations(kind):
     loss, arguments = loss_of(kind)
     mine = jax.jit(jax.grad(lambda a: loss(kp.Chebyshev(), *a)))(arguments)
     dense = jax.jit(jax.grad(lambda a: loss(kp.Dense(), *a)))(arguments)
@@ -91,7 +91,9 @@ def test_equations(kind, key):
         assert relative_error(one, other) < CLOSE
 
 
-@pytest.mark.parametrize("mode", HESSIAN_PRODUCTS)
+@pytest.mark.parametrize(
+    "mode", ["jvp of grad", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("grad of jvp", "grad of grad"))]
+)
 def test_second_derivatives_in_rough_directions_and_a_batch_of_them(mode, key):
     loss, arguments = loss_of("wave")
     directions = jax.vmap(lambda k: random_like(k, arguments))(jax.random.split(key, 2))
