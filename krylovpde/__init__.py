@@ -2,7 +2,13 @@
 
 from . import inverse as inverse, verify as verify
 from ._solution import RESULTS as RESULTS, Solution as Solution, Statistics as Statistics
-from .action import Arnoldi as Arnoldi, Chebyshev as Chebyshev, Dense as Dense, Lanczos as Lanczos
+from .action import (
+    Arnoldi as Arnoldi,
+    Chebyshev as Chebyshev,
+    Dense as Dense,
+    Lanczos as Lanczos,
+    ShiftInvert as ShiftInvert,
+)
 from .adjoint import (
     DirectAdjoint as DirectAdjoint,
     IterationAdjoint as IterationAdjoint,

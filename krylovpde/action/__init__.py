@@ -29,4 +29,5 @@ from ._recurrence import (
     run_recurrences as run_recurrences,
 )
 from ._reduction import Reduction as Reduction, lift as lift
+from ._shift_invert import ShiftInvert as ShiftInvert
 from ._spectrum import Spectrum as Spectrum, like_of as like_of

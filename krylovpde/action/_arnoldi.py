@@ -49,6 +49,10 @@ class Arnoldi(AbstractKrylov):
     def max_steps(self) -> int:
         return 256
 
+    @property
+    def window(self) -> float | None:
+        return None
+
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         pass
 
@@ -64,8 +68,10 @@ class Arnoldi(AbstractKrylov):
         operator: lx.AbstractLinearOperator,
         weight: Weight,
         start: PyTree[Array],
+        goal: Real[Array, ""],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
+        del goal  # one space serves all durations
         capacity = self.capacity(operator)
         return grow(
             arnoldi_start(start, weight, capacity),
@@ -87,6 +93,9 @@ class Arnoldi(AbstractKrylov):
         self, order: int, lowest: int, highest: int, t: Real[Array, ""], reduction: Reduction
     ) -> tuple[Inexact[Array, "levels capacity"], Real[Array, ""]]:
         return self.coefficients(order, lowest, highest, t, reduction)
+
+    def tail(self, order: int, component: int, table: Array, reduction: Reduction) -> Inexact[Array, " capacity"]:
+        return table[2 * order - 1 - component]
 
     def longest(self, order: int, reduction: Reduction) -> Real[Array, ""]:
         # t‖H‖ of about six times the dimension (four for waves) is beyond what any data allowed in our measurements.

@@ -42,11 +42,12 @@ class AbstractKrylov(AbstractMethod):
         operator: lx.AbstractLinearOperator,
         weight: Weight,
         start: PyTree[Array],
+        goal: Real[Array, ""],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
         """Grows a Krylov space from `start` until `accept(reduction)`, breakdown, or full capacity.
 
-        `accept` sees a reduction whose `basis` is None.
+        `goal` is the duration that the space is for; `accept` sees a reduction whose `basis` is None.
         """
 
     @abc.abstractmethod
@@ -54,6 +55,18 @@ class AbstractKrylov(AbstractMethod):
         self, order: int, lowest: int, highest: int, t: Real[Array, ""], reduction: Reduction
     ) -> tuple[Inexact[Array, "levels capacity"], Real[Array, ""]]:
         """`F_l(t, H) e_1 ‖start‖` for `l = lowest … highest`, and a bound of the growth `‖F_0(s, H)‖`, 0 <= s <= t."""
+
+    @property
+    @abc.abstractmethod
+    def window(self) -> float | None:
+        """One space serves durations within this factor of each other; None: all of them up to the longest."""
+
+    @abc.abstractmethod
+    def tail(self, order: int, component: int, table: Array, reduction: Reduction) -> Inexact[Array, " capacity"]:
+        """The entries whose last one, times the coupling, is the error of a component (see `_march.local_error`).
+
+        `table`: coefficients of the `2 q` members of the family that belong to the start.
+        """
 
     @abc.abstractmethod
     def longest(self, order: int, reduction: Reduction) -> Real[Array, ""]:

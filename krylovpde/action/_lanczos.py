@@ -65,6 +65,10 @@ class Lanczos(AbstractKrylov):
     def max_steps(self) -> int:
         return 64
 
+    @property
+    def window(self) -> float | None:
+        return None
+
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         if not (is_self_adjoint(operator) or is_skew_adjoint(operator)):
             message = (
@@ -87,15 +91,17 @@ class Lanczos(AbstractKrylov):
         operator: lx.AbstractLinearOperator,
         weight: Weight,
         start: PyTree[Array],
+        goal: Real[Array, ""],
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
+        del goal  # one space serves all durations
         capacity = self.capacity(operator)
         sign = 1 if is_self_adjoint(operator) else -1
         state = lanczos_start(start, weight, capacity, sign=sign)
         return grow(
             state,
             lambda state: lanczos_step(operator.mv, weight, state),
-            _diagonalise,
+            diagonalise,
             accept,
             checkpoints(capacity, _FIRST_CHECK, _CHECK_RATIO),
         )
@@ -104,18 +110,21 @@ class Lanczos(AbstractKrylov):
         self, order: int, lowest: int, highest: int, t: Real[Array, ""], reduction: Reduction
     ) -> tuple[Inexact[Array, "levels capacity"], Real[Array, ""]]:
         eigen = reduction.small
-        values, growth = _functions(order, lowest, highest, t, eigen)
+        values, growth = functions_of(order, lowest, highest, t, eigen)
         rows = (values * jnp.conj(eigen.vectors[0])) @ eigen.vectors.T
-        return _scaled(rows, reduction, eigen.real), growth
+        return scaled(rows, reduction, eigen.real), growth
 
     def dual_coefficients(
         self, order: int, lowest: int, highest: int, t: Real[Array, ""], reduction: Reduction
     ) -> tuple[Inexact[Array, "levels capacity"], Real[Array, ""]]:
         # The small matrix of the dual space is Tᵀ = conj(Q) z Qᵀ.
         eigen = reduction.small
-        values, growth = _functions(order, lowest, highest, t, eigen)
+        values, growth = functions_of(order, lowest, highest, t, eigen)
         rows = (values * eigen.vectors[0]) @ jnp.conj(eigen.vectors).T
-        return _scaled(rows, reduction, eigen.real), growth
+        return scaled(rows, reduction, eigen.real), growth
+
+    def tail(self, order: int, component: int, table: Array, reduction: Reduction) -> Inexact[Array, " capacity"]:
+        return table[2 * order - 1 - component]
 
     def longest(self, order: int, reduction: Reduction) -> Real[Array, ""]:
         return jnp.full_like(reduction.norm, jnp.inf)
@@ -124,7 +133,7 @@ class Lanczos(AbstractKrylov):
         self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
     ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
         # Aᵀ = ± M conj(A) M⁻¹, so the space of A itself from conj(M⁻¹ g), times M and conjugated, is the dual one.
-        return operator, weight, conjugate(weighted(cotangent, _reciprocal(weight)))
+        return operator, weight, conjugate(weighted(cotangent, reciprocal(weight)))
 
     def dual_lift(
         self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
@@ -174,7 +183,7 @@ class Lanczos(AbstractKrylov):
         return coordinates @ jnp.conj(reduction.small.vectors).T
 
 
-def _diagonalise(state: LanczosState, count: int) -> Eigen:
+def diagonalise(state: LanczosState, count: int) -> Eigen:
     """Eigenvalues and vectors of the leading block; `eigh` only, also for skew operators, where `iT` is Hermitian."""
     capacity = state.lengths.size
     block = state.tridiagonal[:count, :count]
@@ -189,19 +198,22 @@ def _diagonalise(state: LanczosState, count: int) -> Eigen:
     return Eigen(jnp.pad(values, (0, pad)), jnp.pad(vectors, ((0, pad), (0, pad))), real)
 
 
-def _functions(order: int, lowest: int, highest: int, t: Array, eigen: Eigen) -> tuple[Array, Array]:
+def functions_of(order: int, lowest: int, highest: int, t: Array, eigen: Eigen) -> tuple[Array, Array]:
+    """`F_l(t, z)` of the eigenvalues, and the growth."""
     family = scalar_family(order, min(lowest, 0), max(highest, 0), t, eigen.values)
     start = -min(lowest, 0)
     growth = jnp.maximum(jnp.max(jnp.abs(family[start])), 1.0)
     return family[lowest + start : highest + start + 1], growth
 
 
-def _scaled(rows: Array, reduction: Reduction, real: bool) -> Array:
+def scaled(rows: Array, reduction: Reduction, real: bool) -> Array:
+    """Coefficients for the start itself, real where they are."""
     rows = jnp.real(rows) if real else rows
     return rows * reduction.norm.astype(rows.dtype)
 
 
-def _reciprocal(weight: Weight) -> Weight:
+def reciprocal(weight: Weight) -> Weight:
+    """`1/M`."""
     return None if weight is None else jtu.tree_map(lambda leaf: 1.0 / leaf, weight)
 
 

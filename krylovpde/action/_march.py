@@ -101,11 +101,13 @@ class Horizon(eqx.Module):
 
     * `total`: the last time on this side of 0.   * `left`: from the start of this step to the end of the march.
     * `rate`: the operator's growth rate, or None where unknown.
+    * `first`: the duration to the first output time: the shortest that the step's space must serve.
     """
 
     total: Real[Array, ""]
     left: Real[Array, ""]
     rate: Real[Array, ""] | None
+    first: Real[Array, ""]
 
     def share(self, t: Array) -> Array:
         """The part of the tolerance that a step of length t may use."""
@@ -139,7 +141,9 @@ class Counters(eqx.Module):
         return Counters(zero, zero, zero, jnp.zeros((), dtype))
 
 
-def local_error(order: int, table: Array, growth: Array, reduction: Reduction) -> tuple[Array, Array]:
+def local_error(
+    method: AbstractKrylov, order: int, table: Array, growth: Array, reduction: Reduction
+) -> tuple[Array, Array]:
     """Error estimate and size of each component `j < q`, from the coefficients of `F_(l-q+1) … F_(l+q)`.
 
     The defect of a Krylov approximation from component l is `h v_(m+1) e_mᵀ F_l(s, H) e_1 β` in the highest
@@ -151,7 +155,7 @@ def local_error(order: int, table: Array, growth: Array, reduction: Reduction) -
     previous = jnp.maximum(last - 1, 0)
     errors, sizes = [], []
     for component in range(order):
-        entries = table[2 * order - 1 - component]
+        entries = method.tail(order, component, table, reduction)
         tail = jnp.maximum(jnp.abs(entries[last]), jnp.abs(entries[previous]))
         errors.append(reduction.coupling * tail * growth)
         sizes.append(jnp.linalg.norm(table[order - 1 - component]))
@@ -172,7 +176,7 @@ def assess(
     share = horizon.share(t) / count
     table, growth = settings.krylov.coefficients(order, level - order + 1, level + order, t, reduction)
     growth = jnp.maximum(growth, horizon.growth(order, t).astype(growth.dtype))
-    errors, sizes = local_error(order, table, growth, reduction)
+    errors, sizes = local_error(settings.krylov, order, table, growth, reduction)
     reference = jnp.maximum(sizes, scales)
     allowed = share * (settings.atol + settings.rtol * reference)
     # Neither a NaN estimate nor one from functions that have lost their digits (infinite growth) may pass for zero.
@@ -208,7 +212,15 @@ def build(
     for start, level in zip(starts, levels, strict=True):
         judge_level = functools.partial(judge, level)
         reduction = settings.krylov.reduce(
-            operator, weight, start, lambda trial, judge_level=judge_level: judge_level(goal, trial)[0] <= 1.0
+            operator,
+            weight,
+            start,
+            goal,
+            lambda trial, judge_level=judge_level: (
+                (judge_level(goal, trial)[0] <= 1.0) & (judge_level(horizon.first, trial)[0] <= 1.0)
+                if settings.krylov.window is not None
+                else judge_level(goal, trial)[0] <= 1.0
+            ),
         )
         reductions.append(reduction)
         longest = settings.krylov.longest(order, reduction)
@@ -396,12 +408,14 @@ def _march_step(
     working_state = select(active, state, jtu.tree_map(jnp.zeros_like, state))
     here = jnp.maximum(carry.scales, initial_scales(problem, working_state))
     levels = tuple(range(len(start)))
-    goal = jnp.where(active, total - time, 0.0)
-    horizon = Horizon(total, goal, rate)
+    left = jnp.where(active, total - time, 0.0)
+    first = _next_duration(schedule, carry.next_output, time, left)
+    goal = _within_window(settings.krylov.window, first, left)
+    horizon = Horizon(total, left, rate, first)
     spaces, step, error = build(
         settings, problem.operator, problem.weight, order, working_state, levels, goal, horizon, here
     )
-    reached = step == goal
+    reached = step == left
     # The last step lands on the last time exactly, not to rounding.
     end = jnp.where(reached, total, time + step)
     record = carry.record
@@ -434,6 +448,21 @@ def _march_step(
         scales=carry.scales,
         record=record,
     )
+
+
+def _next_duration(schedule: Schedule, next_output: Array, time: Array, left: Array) -> Array:
+    """How far the next output time lies ahead that is not the present."""
+    pending = jnp.arange(schedule.times.size, dtype=jnp.int32) >= next_output
+    ahead = (schedule.times - time) * jnp.sign(left)
+    nearest = jnp.min(jnp.where(pending & (ahead > 0), ahead, jnp.abs(left)))
+    return jnp.sign(left) * nearest
+
+
+def _within_window(window: float | None, first: Array, left: Array) -> Array:
+    """The duration that one space is built for."""
+    if window is None:
+        return left
+    return jnp.sign(left) * jnp.minimum(jnp.abs(left), window * jnp.abs(first))
 
 
 def _judge(settings, result, active, more, spaces, counters, time, end, goal):
@@ -517,7 +546,9 @@ def _empty_record(settings, problem, start, schedule, slots: int) -> Record:
     step = Step(zero, zero, jnp.zeros((), jnp.int32), start)
     like = [
         jax.eval_shape(
-            lambda vector: settings.krylov.reduce(problem.operator, problem.weight, vector, lambda _: jnp.array(True)),
+            lambda vector: settings.krylov.reduce(
+                problem.operator, problem.weight, vector, zero, lambda _: jnp.array(True)
+            ),
             vector,
         )
         for vector in start

@@ -149,6 +149,7 @@ def _recall(task: _Task, step: Step, index: Array, active: Array) -> tuple[list[
         needed = active & (index >= slots)
         state = select(active, step.state, jtu.tree_map(jnp.zeros_like, step.state))
         last = task.schedule.last(step.end)
+        span = jnp.where(active, step.end - step.time, 0.0)
         spaces, _, _ = build(
             task.settings,
             problem.operator,
@@ -156,8 +157,8 @@ def _recall(task: _Task, step: Step, index: Array, active: Array) -> tuple[list[
             problem.order,
             state,
             tuple(range(len(state))),
-            jnp.where(active, step.end - step.time, 0.0),
-            Horizon(last, jnp.where(active, last - step.time, 0.0), task.rate),
+            span,
+            Horizon(last, jnp.where(active, last - step.time, 0.0), task.rate, span),
             task.forward.scales,
         )
         return spaces, jnp.where(needed, sum(space.applications for space in spaces), 0)
@@ -234,7 +235,7 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
     moving = busy & (goal != 0)
     operator, weight, duals = _dual_starts(settings, problem, carry.adjoint, moving)
     scales = jnp.maximum(carry.scales, jnp.stack([norm(dual, weight) for dual in duals]))
-    horizon = Horizon(schedule.last(carry.time), jnp.where(moving, carry.time, 0.0), task.rate)
+    horizon = Horizon(schedule.last(carry.time), jnp.where(moving, carry.time, 0.0), task.rate, goal)
     levels = tuple(range(order))
     dual_spaces, span, error = build(settings, operator, weight, order, duals, levels, goal, horizon, scales)
     adjoint = _advance_adjoint(settings, problem, dual_spaces, carry.adjoint, span)
