@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files, never windows
 # Workers that each spin several BLAS threads on the same cores made `eigh` of a 77 x 77 matrix take 80 ms for 0.5 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Compiling is most of the time of a test run, and the programs here are small: a quarter less without optimisation.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
@@ -19,7 +21,7 @@ from jaxtyping import config as jaxtyping_config, install_import_hook
 config.update("jax_enable_x64", True)
 config.update("jax_numpy_dtype_promotion", "strict")
 
-# Compiling is most of the time of a test run. The cache is shared by the workers and outlives the run; programs that
+# The cache of compiled programs is shared by the workers and outlives the run; programs that
 # compile in less than a fifth of a second are not worth the file.
 _CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
 config.update("jax_compilation_cache_dir", str(_CACHE))
