@@ -223,7 +223,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
-    parser.add_argument("--methods", default="", help="only those whose name contains this")
+    parser.add_argument("--methods", nargs="+", default=[""], help="only those whose name contains one of these")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/against_diffrax.json"))
     parser.add_argument("--one", nargs=3, metavar=("PROBLEM", "METHOD", "FILE"), help=argparse.SUPPRESS)
@@ -235,7 +235,11 @@ def main():
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for problem in arguments.problems:
-            names = [name for name in methods(Case(problem, arguments.size)) if arguments.methods in name]
+            names = [
+                name
+                for name in methods(Case(problem, arguments.size))
+                if any(part in name for part in arguments.methods)
+            ]
             exact = str(Path(folder) / f"{problem}.npz")
             for name in ["reference", *names, *(["SciPy"] if problem == "heat" else [])]:
                 command = [sys.executable, __file__, "--size", str(arguments.size), "--repeats", str(arguments.repeats)]

@@ -138,7 +138,10 @@ def choose(
     if method is None:
         method = _method_for(operator, order)
     if not isinstance(method, AbstractMethod):
-        message = f"`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got {method!r}."
+        message = (
+            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got "
+            f"{method!r}."
+        )
         raise TypeError(message)
     if adjoint is None:
         adjoint = _adjoint_for(method)
