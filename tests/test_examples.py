@@ -65,6 +65,22 @@ def test_gradient_benchmark(tmp_path):
     assert json.loads(report.read_text())
 
 
+@pytest.mark.slow
+def test_the_benchmark_against_diffrax(tmp_path):
+    """Every kind of row at a small size; all of them agree on value and gradient."""
+    report = tmp_path / "rows.json"
+    names = ["krylovpde", "leapfrog, 0.1", "Tsit5, checkpointed, 1e-07"]
+    options = ["--size", 16, "--repeats", 1, "--problems", "wave", "heat", "advection", "--methods", *names]
+    run = _run("benchmarks/against_diffrax.py", *options, "--output", report)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(report.read_text())["rows"]
+    assert {row["problem"] for row in rows} == {"wave", "heat", "advection"}
+    assert len(rows) == 11  # three of each problem, leapfrog, SciPy
+    for row in rows:
+        if row["method"] != "SciPy":
+            assert max(row["value_error"], row["gradient_error"]) < 1e-4, row
+
+
 @pytest.mark.skipif(_MEASURED, reason="the measured curves are here, and tested")
 def test_column_tracer_on_made_up_curves(tmp_path):
     """Curves of known velocity and dispersion, in the format of the measured ones."""

@@ -5,7 +5,7 @@ its own: errors of value and gradient against a converged reference (Diffrax's D
 advection krylovpde's Arnoldi), median seconds after a warm-up, seconds of tracing and compiling, peak temporary memory
 of the compiled program in fields.
 
-    OPENBLAS_NUM_THREADS=1 python examples/benchmarks/against_diffrax.py [--size 256] [--problems wave heat advection]
+    OPENBLAS_NUM_THREADS=1 python examples/benchmarks/against_diffrax.py [--size 256] [--problems wave heat ...]
 """
 
 import argparse
@@ -31,7 +31,7 @@ import krylovpde as kp
 
 # Name: (R = t sqrt(rho) for waves, t rho for the others).
 PROBLEMS = {"wave": 440.0, "long wave": 880.0, "heat": 6300.0, "advection": 1600.0}
-TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
 SOLVERS = {"Tsit5": diffrax.Tsit5(), "Dopri5": diffrax.Dopri5(), "Dopri8": diffrax.Dopri8()}
 ADJOINTS = {"checkpointed": diffrax.RecursiveCheckpointAdjoint(), "backsolve": diffrax.BacksolveAdjoint()}
 REFERENCE = 1e-11
@@ -223,7 +223,7 @@ def main():
     """All rows, each in a process of its own, or (inside such a process) one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", default=["wave", "heat"], choices=list(PROBLEMS))
     parser.add_argument("--methods", nargs="+", default=[""], help="only those whose name contains one of these")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/against_diffrax.json"))

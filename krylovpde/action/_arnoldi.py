@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
 from ..krylov._arnoldi import ArnoldiState, arnoldi_start, arnoldi_step
-from ._base import AbstractKrylov
+from ._base import AbstractKrylov, check_max_dimension
 from ._family import matrix_family
 from ._grow import checkpoints, default_capacity, grow
 from ._pairing import matrix_pairing
@@ -37,9 +37,7 @@ class Arnoldi(AbstractKrylov):
     max_dimension: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        if self.max_dimension is not None and self.max_dimension < 2:
-            message = f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}."
-            raise ValueError(message)
+        check_max_dimension(self.max_dimension)
 
     @property
     def name(self) -> str:

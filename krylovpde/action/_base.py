@@ -29,6 +29,13 @@ class AbstractMethod(eqx.Module):
         """Raises `ValueError` where this method cannot serve the operator; decided from static facts only."""
 
 
+def check_max_dimension(max_dimension: int | None) -> None:
+    """Raises for a bound on the dimension that leaves no space."""
+    if max_dimension is not None and max_dimension < 2:
+        message = f"`max_dimension` must be at least 2 or None, but is {max_dimension}."
+        raise ValueError(message)
+
+
 class AbstractKrylov(AbstractMethod):
     """A method with one Krylov space for each start vector."""
 

@@ -13,13 +13,13 @@ from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
 from ..krylov._lanczos import LanczosState, lanczos_start, lanczos_step
-from ..krylov._space import conjugate, weighted
 from ..operator import is_self_adjoint, is_skew_adjoint
-from ._base import AbstractKrylov
+from ._base import AbstractKrylov, check_max_dimension
 from ._batch import batch_max
 from ._family import scalar_family
 from ._grow import checkpoints, default_capacity, grow
-from ._reduction import Reduction, lift
+from ._reduction import Reduction
+from ._self_dual import self_dual, self_dual_lift
 
 _FIRST_CHECK, _CHECK_RATIO = 6, 1.3
 
@@ -53,9 +53,7 @@ class Lanczos(AbstractKrylov):
     max_dimension: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        if self.max_dimension is not None and self.max_dimension < 2:
-            message = f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}."
-            raise ValueError(message)
+        check_max_dimension(self.max_dimension)
 
     @property
     def name(self) -> str:
@@ -132,13 +130,12 @@ class Lanczos(AbstractKrylov):
     def dual(
         self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
     ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
-        # Aᵀ = ± M conj(A) M⁻¹, so the space of A itself from conj(M⁻¹ g), times M and conjugated, is the dual one.
-        return operator, weight, conjugate(weighted(cotangent, reciprocal(weight)))
+        return self_dual(operator, weight, cotangent)
 
     def dual_lift(
         self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
     ) -> PyTree[Array]:
-        return weighted(conjugate(lift(reduction, jnp.conj(coefficients))), weight)
+        return self_dual_lift(weight, reduction, coefficients)
 
     def pairing(
         self,
@@ -210,11 +207,6 @@ def scaled(rows: Array, reduction: Reduction, real: bool) -> Array:
     """Coefficients for the start itself, real where they are."""
     rows = jnp.real(rows) if real else rows
     return rows * reduction.norm.astype(rows.dtype)
-
-
-def reciprocal(weight: Weight) -> Weight:
-    """`1/M`."""
-    return None if weight is None else jtu.tree_map(lambda leaf: 1.0 / leaf, weight)
 
 
 def _kernel(size: int, order: int, level_dual: int, level: int, offset, span, dual: Eigen, primal: Eigen) -> Array:

@@ -13,13 +13,13 @@ from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
 from ..krylov._lanczos import LanczosState, lanczos_start, lanczos_step
-from ..krylov._space import conjugate, weighted
 from ..operator import is_self_adjoint
-from ._base import AbstractKrylov
+from ._base import AbstractKrylov, check_max_dimension
 from ._family import scalar_family
 from ._grow import checkpoints, grow
-from ._lanczos import Eigen, diagonalise, functions_of, reciprocal, scaled
-from ._reduction import Reduction, lift
+from ._lanczos import Eigen, diagonalise, functions_of, scaled
+from ._reduction import Reduction
+from ._self_dual import self_dual, self_dual_lift
 
 _FIRST_CHECK, _CHECK_RATIO = 8, 1.15
 _DEFAULT_DIMENSION = 64
@@ -58,9 +58,7 @@ class ShiftInvert(AbstractKrylov):
     shift: float = eqx.field(default=0.03, static=True)
 
     def __check_init__(self):
-        if self.max_dimension is not None and self.max_dimension < 2:
-            message = f"`max_dimension` must be at least 2 or None, but is {self.max_dimension}."
-            raise ValueError(message)
+        check_max_dimension(self.max_dimension)
         if not self.shift > 0:
             message = f"`shift` must be positive, but is {self.shift}."
             raise ValueError(message)
@@ -135,12 +133,12 @@ class ShiftInvert(AbstractKrylov):
     def dual(
         self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]
     ) -> tuple[lx.AbstractLinearOperator, Weight, PyTree[Array]]:
-        return operator, weight, conjugate(weighted(cotangent, reciprocal(weight)))
+        return self_dual(operator, weight, cotangent)
 
     def dual_lift(
         self, weight: Weight, reduction: Reduction, coefficients: Inexact[Array, "*k capacity"]
     ) -> PyTree[Array]:
-        return weighted(conjugate(lift(reduction, jnp.conj(coefficients))), weight)
+        return self_dual_lift(weight, reduction, coefficients)
 
     def pairing(
         self,

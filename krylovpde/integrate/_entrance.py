@@ -132,11 +132,14 @@ def _static(value: Any, name: str) -> float:
 
 
 def choose(
-    operator: lx.AbstractLinearOperator, order: int, method: Any, adjoint: Any
+    operator: lx.AbstractLinearOperator, order: int, method: Any, adjoint: Any, *, onwards: bool = False
 ) -> tuple[AbstractMethod, AbstractAdjoint]:
-    """The method and the adjoint: as given, or by the operator's tags (static facts only)."""
+    """The method and the adjoint: as given, or by the operator's tags (static facts only).
+
+    `onwards`: time only goes forwards.
+    """
     if method is None:
-        method = _method_for(operator, order)
+        method = _method_for(operator, order, onwards)
     if not isinstance(method, AbstractMethod):
         message = (
             "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got "
@@ -159,12 +162,17 @@ def choose(
     return method, adjoint
 
 
-def _method_for(operator: lx.AbstractLinearOperator, order: int) -> AbstractMethod:
+def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
         # have them. Waves on those are bound by the same eigenvalues, whatever the method.
-        even = isinstance(operator, FluxOperator) and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
+        # Backwards in time a polynomial for the whole spectrum is drowned by modes that smooth data do not have.
+        even = (
+            onwards
+            and isinstance(operator, FluxOperator)
+            and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
+        )
         return Chebyshev() if even or (order == 2 and has_known_spectrum(operator)) else Lanczos()
     return Lanczos() if order == 1 and is_skew_adjoint(operator) else Arnoldi()
 

@@ -75,7 +75,7 @@ def solve(
     start = _as_start(t0, dtype)
     _check_order(absolute, start)
     rtol, atol = tolerances(rtol, atol, dtype)
-    method, adjoint = choose(operator, equation.order, method, adjoint)
+    method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True)
     options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
     linear, component = _as_observation(observe, equation.order, operator)
     outputs, result, stats = _compiled(options, equation, linear, component, fields, absolute - start)
