@@ -311,7 +311,7 @@ def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cot
         # Back from the observation of pairs to that of a single state.
         observation = eqx.tree_at(lambda o: o.operator, observation, observation.operator.operator)
     change = Direction(pulled.operator.operator, observation, tuple(first for first, _ in pulled.state))
-    return jtu.tree_map(lambda leaf: leaf * (1.0 / factor).astype(leaf.real.dtype), change)
+    return scale(1.0 / factor, change)
 
 
 def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Arguments:
