@@ -208,23 +208,18 @@ def build(
     def judge(level: int, t: Array, reduction: Reduction) -> tuple[Array, Array]:
         return assess(settings, order, level, t, count, horizon, scales, reduction)
 
+    served = (goal,) if settings.krylov.window is None else (goal, horizon.first)
+
+    def accept(level: int, trial: Reduction) -> Bool[Array, ""]:
+        ratios = [judge(level, duration, trial)[0] for duration in served]
+        return functools.reduce(jnp.maximum, ratios) <= 1.0
+
     reductions, step, error = [], goal, jnp.zeros_like(goal)
     for start, level in zip(starts, levels, strict=True):
-        judge_level = functools.partial(judge, level)
-        reduction = settings.krylov.reduce(
-            operator,
-            weight,
-            start,
-            goal,
-            lambda trial, judge_level=judge_level: (
-                (judge_level(goal, trial)[0] <= 1.0) & (judge_level(horizon.first, trial)[0] <= 1.0)
-                if settings.krylov.window is not None
-                else judge_level(goal, trial)[0] <= 1.0
-            ),
-        )
+        reduction = settings.krylov.reduce(operator, weight, start, goal, functools.partial(accept, level))
         reductions.append(reduction)
         longest = settings.krylov.longest(order, reduction)
-        step, relative = _longest_step(judge_level, step, longest, reduction)
+        step, relative = _longest_step(functools.partial(judge, level), step, longest, reduction)
         error = error + relative
     return reductions, step, error
 
@@ -358,6 +353,7 @@ def shift_chain(chain: tuple[PyTree[Array], ...], step: Array) -> tuple[PyTree[A
 
 
 def initial_scales(problem: Problem, state: tuple[PyTree[Array], ...]) -> Array:
+    """The size of each of the first `order` components, in the weight."""
     return jnp.stack([norm(component, problem.weight) for component in state[: problem.order]])
 
 

@@ -58,7 +58,7 @@ def pull_sequence(
         older=zeros,
         newer=seeds(last),
         operator=_zeros(problem.operator),
-        observation=_add(_zeros(problem.observation), _watch(watched, seeds, last, sequence.last)),
+        observation=add(_zeros(problem.observation), _watch(watched, seeds, last, sequence.last)),
     )
 
     def step(k, carry: _Carry) -> _Carry:
@@ -75,8 +75,8 @@ def pull_sequence(
             here=lower,
             older=carry.newer,
             newer=b,
-            operator=_add(carry.operator, change),
-            observation=_add(carry.observation, _watch(watched, seeds, k, carry.here)),
+            operator=add(carry.operator, change),
+            observation=add(carry.observation, _watch(watched, seeds, k, carry.here)),
         )
 
     def body(pair, carry: _Carry) -> _Carry:
@@ -89,8 +89,8 @@ def pull_sequence(
     start = add(seeds(jnp.zeros_like(last)), spectrum.shifted(pulled, carry.newer))
     start = subtract(start, carry.older) if spectrum.sign == 1 else add(start, carry.older)
     factor = 2.0 / spectrum.width
-    operator = scale(factor, _add(carry.operator, scale(0.5, change)))
-    observation = _add(carry.observation, _watch(watched, seeds, jnp.zeros_like(last), carry.here))
+    operator = scale(factor, add(carry.operator, scale(0.5, change)))
+    observation = add(carry.observation, _watch(watched, seeds, jnp.zeros_like(last), carry.here))
     return Pulled(operator, observation, start, carry.here)
 
 
@@ -145,7 +145,3 @@ def _watch(watched: Any, seeds: _Seeds, k, vector: PyTree[Array]) -> PyTree:
 
 def _zeros(tree: Any) -> PyTree:
     return jtu.tree_map(jnp.zeros_like, eqx.filter(tree, eqx.is_inexact_array))
-
-
-def _add(first: PyTree, second: PyTree) -> PyTree:
-    return jtu.tree_map(jnp.add, first, second)

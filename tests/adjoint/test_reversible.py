@@ -132,7 +132,7 @@ def test_a_batch_of_gradients_equals_a_loop():
     assert relative_error(together, alone) < CLOSE
 
 
-def test_memory_does_not_depend_on_the_duration_and_is_a_dozen_fields():
+def test_memory_does_not_depend_on_the_duration_and_is_some_twenty_fields():
     grid = kp.Grid(shape=(256, 256), lower=(0.0, 0.0), upper=(1.0, 1.0))
     field = jnp.ones(grid.shape)
 
