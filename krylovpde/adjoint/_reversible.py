@@ -12,9 +12,10 @@ class ReversibleAdjoint(AbstractAdjoint):
     r"""Derivatives of Chebyshev's recurrence by its own reversal: the default for `Chebyshev`.
 
     The three-term recurrence runs backwards as well as forwards, so the adjoint (Clenshaw's recurrence) meets every
-    $T_k(Z) v$ without any of them having been stored: memory for some twenty fields (21 were measured), whatever the
-    duration. The gradient is the exact derivative of the computed value and as accurate as that, since the polynomial is accurate on the
-    whole spectrum. Time: one more application for each step, one of the transpose, one parameter VJP.
+    $T_k(Z) v$ without any of them having been stored: memory for some twenty fields (21 were measured), whatever
+    the duration. The gradient is the exact derivative of the computed value and as accurate as that, since the
+    polynomial is accurate on the whole spectrum. Time: one more application for each step, one of the transpose,
+    one parameter VJP.
 
     Both modes, every order, `vmap` and `linearize`: tangents are the same recurrence on a larger operator. The vectors
     that it comes back to are compared with the start; a difference beyond the tolerance is a failed backward pass.
