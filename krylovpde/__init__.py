@@ -20,6 +20,9 @@ from .equation import (
     AdvectionDiffusion as AdvectionDiffusion,
     Diffusion as Diffusion,
     Linear as Linear,
+    PointSource as PointSource,
+    Sampled as Sampled,
+    Source as Source,
     Wave as Wave,
     WaveState as WaveState,
 )

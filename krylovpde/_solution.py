@@ -3,6 +3,8 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
 from jaxtyping import Array, ArrayLike, Bool, Int, PyTree
 
 
@@ -37,6 +39,20 @@ class RESULTS(eqx.Enumeration):
         "krylovpde needs a polynomial of higher degree than `krylovpde.Chebyshev(max_degree=...)` allows: the duration "
         "times the spectral bound is too large. Raise `max_degree`, or use `method=krylovpde.Lanczos()`."
     )
+
+
+def raise_unless_successful(result: RESULTS, values: PyTree[Array]) -> PyTree[Array]:
+    """The values, on which the check depends: it raises where they are used and the result is a failure.
+
+    The check is threaded through a zero that is added to every value. Through the values themselves, every field of
+    them would be copied into the branch that raises.
+    """
+    zero = result.error_if(jnp.zeros((), jnp.float32), result != RESULTS.successful)
+
+    def tie(leaf: Array) -> Array:
+        return leaf + zero.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+    return jtu.tree_map(tie, values)
 
 
 class Statistics(eqx.Module):

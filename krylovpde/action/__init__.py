@@ -5,6 +5,13 @@ from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractM
 from ._batch import batch_any as batch_any, batch_max as batch_max
 from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
 from ._dense import Dense as Dense
+from ._driven import (
+    Driven as Driven,
+    driven_of as driven_of,
+    fields_of as fields_of,
+    profile_of as profile_of,
+)
+from ._expansion import BLOCK as BLOCK, pull_signal as pull_signal
 from ._grow import record_slots as record_slots
 from ._lanczos import Lanczos as Lanczos
 from ._march import (
@@ -26,6 +33,9 @@ from ._recurrence import (
     Polynomials as Polynomials,
     Sequence as Sequence,
     along as along,
+    components_of as components_of,
+    in_blocks as in_blocks,
+    product as product,
     run_recurrences as run_recurrences,
 )
 from ._reduction import Reduction as Reduction, lift as lift

@@ -3,10 +3,14 @@
 import equinox as eqx
 import jax
 import lineax as lx
+import numpy as np
 
 from ..operator import is_self_adjoint, is_skew_adjoint, spectral_bound, spectral_interval
 from ._base import AbstractMethod
 from ._spectrum import like_of
+
+_TABLE_ENTRIES = 2**20
+_LENGTHS = (2048, 16384)
 
 
 class Chebyshev(AbstractMethod):
@@ -24,15 +28,16 @@ class Chebyshev(AbstractMethod):
 
     **Arguments:**
 
-    - `max_degree`: the length of the tables of coefficients. A duration that needs more is a failed result.
+    - `max_degree`: the length of the tables of coefficients. A duration that needs more is a failed result. By default
+        16384, fewer with very many output times (at least 2048): the tables take at most a million numbers.
 
     Adjoint: `ReversibleAdjoint`.
     """
 
-    max_degree: int = eqx.field(default=16384, static=True)
+    max_degree: int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
-        if self.max_degree < 8:
+        if self.max_degree is not None and self.max_degree < 8:
             message = f"`max_degree` must be at least 8, but is {self.max_degree}."
             raise ValueError(message)
 
@@ -43,6 +48,12 @@ class Chebyshev(AbstractMethod):
     @property
     def max_steps(self) -> int:
         return 1
+
+    def length(self, num_rows: int) -> int:
+        """The length of a table of coefficients with so many rows."""
+        if self.max_degree is not None:
+            return self.max_degree
+        return int(np.clip(2 ** int(np.log2(_TABLE_ENTRIES / num_rows)), *_LENGTHS))
 
     def check(self, operator: lx.AbstractLinearOperator) -> None:
         model = like_of(operator)

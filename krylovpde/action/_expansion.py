@@ -2,41 +2,49 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.scipy.fft
+import jax.tree_util as jtu
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, Real
 
+from ..equation import Pieces
 from ._batch import batch_max
-from ._family import closed_forms, scalar_family
-from ._phase import cos_sin
+from ._driven import driven_transpose, driven_values
+from ._excitation import Forced, Released, closed_members
+from ._family import scalar_family
 from ._spectrum import Spectrum
 
 # Coefficients below this many units of rounding of the largest value are noise of the cosine transform.
 _NOISE = 8.0
 # Lengths of the cosine transform: the shortest that is surely enough is taken.
 _LENGTHS = (512, 2048)
-# Of the frequencies that the recurrence resolves, this share is taken for the slowest that data may have.
-_SMOOTHEST = 1e-3
+# So many times are transformed at once: the temporaries of a transform are several times as large as its result.
+_BATCH = 8
+# Tables are as long as so many blocks of terms.
+BLOCK = 16
 
 
 class Expansion(eqx.Module):
     """`F_(l-j)(t_i, A) ≈ Σ_k c[j, i, k] T_k(Z)`, on the imaginary axis with `iᵏ` absorbed by the recurrence.
 
-    * `coefficients`: real, of shape `(order, times, length)`.
+    * `coefficients`: real, of shape `(components, times, length)`; zero past the terms in use.
     * `terms`: how many are used; even.
     * `error`: an estimate of truncation and rounding, for a start of length one.
     * `scales`: the sizes of the result that were expected, for a start of length one.
     * `resolved`: whether `length` was enough.
     """
 
-    coefficients: Real[Array, "order times length"]
+    coefficients: Real[Array, "components times length"]
     terms: Int[Array, ""]
-    error: Real[Array, "order times"]
-    scales: Real[Array, "order times"]
+    error: Real[Array, "components times"]
+    scales: Real[Array, "components times"]
     resolved: Array
 
     @property
@@ -46,19 +54,60 @@ class Expansion(eqx.Module):
 
 
 def expand(
-    order: int, level: int, times: Array, spectrum: Spectrum, rayleigh: Array, rtol: float, length: int
-) -> Expansion:
-    """The expansions for a start in component `level` of the state, all components and times.
+    order: int,
+    excitations: tuple[Released | Forced, ...],
+    components: tuple[int, ...],
+    times: Array,
+    spectrum: Spectrum,
+    rayleighs: list[Array],
+    rtol: float,
+    length: int,
+) -> tuple[Expansion, ...]:
+    """The expansions for every start: some components of the state, all times.
 
     The coefficients come from a cosine transform of the function at Chebyshev's nodes; beyond what is needed they
     decay faster than exponentially. The transform is as long as an estimate of the degree asks for, at most `length`.
-    `rayleigh`: `<s, A s> / <s, s>` of the start s, which tells the size of the result.
+    `rayleighs`: `<s, A s> / <s, s>` of each start s, which tells the size of the result.
     """
+    lengths, branch = _transform_lengths(order, times, spectrum, rtol, length)
+    branches = [
+        functools.partial(_expand, order, excitations, components, rtol, candidate, length) for candidate in lengths
+    ]
+    return lax.switch(branch, branches, times, spectrum, rayleighs)
+
+
+def pull_signal(
+    order: int,
+    components: tuple[int, ...],
+    signal: Pieces,
+    times: Array,
+    spectrum: Spectrum,
+    cotangent: Array,
+    rtol: float,
+    length: int,
+) -> Real[Array, "panels terms"]:
+    """The cotangent of a signal from one of the coefficients of its expansion (the transpose of `expand`)."""
+    whole = jnp.zeros((order, *cotangent.shape[1:]), cotangent.dtype)
+    cotangent = whole.at[np.array(components)].set(cotangent)
+    lengths, branch = _transform_lengths(order, times, spectrum, rtol, length)
+    branches = [functools.partial(_pull_signal, order, candidate) for candidate in lengths]
+    return lax.switch(branch, branches, signal, times, spectrum, cotangent)
+
+
+def _pull_signal(order: int, length: int, signal: Pieces, times: Array, spectrum: Spectrum, cotangent: Array) -> Array:
+    points = spectrum.at_angles(_nodes(length))
+    like = jax.ShapeDtypeStruct((order, times.size, length), points.dtype)
+    (values,) = jax.linear_transpose(functools.partial(_series, spectrum.sign), like)(cotangent[..., :length])
+    return driven_transpose(order, signal, times, points, values)
+
+
+def _transform_lengths(
+    order: int, times: Array, spectrum: Spectrum, rtol: float, length: int
+) -> tuple[list[int], Int[Array, ""]]:
     lengths = sorted({min(candidate, length) for candidate in (*_LENGTHS, length)})
     enough = _enough(order, times, spectrum, rtol)
     branch = jnp.searchsorted(jnp.asarray(lengths[:-1], enough.dtype), enough)
-    branches = [functools.partial(_expand, order, level, rtol, candidate, length) for candidate in lengths]
-    return lax.switch(batch_max(branch.astype(jnp.int32)), branches, times, spectrum, rayleigh)
+    return lengths, batch_max(branch.astype(jnp.int32))
 
 
 def _enough(order: int, times: Array, spectrum: Spectrum, rtol: float) -> Array:
@@ -80,113 +129,176 @@ def _reach(order: int, times: Array, spectrum: Spectrum) -> Array:
 
 
 def _expand(
-    order: int, level: int, rtol: float, length: int, padded: int, times: Array, spectrum: Spectrum, rayleigh: Array
+    order: int,
+    excitations: tuple[Released | Forced, ...],
+    components: tuple[int, ...],
+    rtol: float,
+    length: int,
+    padded: int,
+    times: Array,
+    spectrum: Spectrum,
+    rayleighs: list[Array],
+) -> tuple[Expansion, ...]:
+    chosen, nodes = np.array(components), _nodes(length)
+    points = spectrum.at_angles(nodes)
+    # The responses to signals come from one walk through all times each.
+    forced = [
+        jnp.swapaxes(driven_values(order, excitation.signal, times, points), 0, 1)
+        for excitation in excitations
+        if isinstance(excitation, Forced)
+    ]
+
+    def at_time(operands: tuple[Array, list[Array]]) -> list[_Rows]:
+        t, responses = operands
+        values, places = _values(order, excitations, chosen, t, spectrum, nodes, responses)
+        coefficients, largest = _series(spectrum.sign, values), jnp.max(jnp.abs(values), axis=-1)
+        return [
+            _rows(order, chosen, t, spectrum, excitation, rayleigh, rtol, coefficients[place], largest[place])
+            for excitation, rayleigh, place in zip(excitations, rayleighs, places, strict=True)
+        ]
+
+    every = _for_all_times(at_time, (times, forced))
+    return tuple(
+        _conclude(
+            excitation, chosen, jtu.tree_map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows), length, padded, spectrum
+        )
+        for excitation, rows in zip(excitations, every, strict=True)
+    )
+
+
+def _values(
+    order: int,
+    excitations: tuple[Released | Forced, ...],
+    chosen: np.ndarray,
+    t: Array,
+    spectrum: Spectrum,
+    nodes: np.ndarray,
+    responses: list[Array],
+) -> tuple[Array, list[np.ndarray]]:
+    """The functions of all starts at one time, each one once; and which rows belong to which start."""
+    levels = [excitation.level for excitation in excitations if isinstance(excitation, Released)]
+    lowest, highest = min(levels) - int(chosen.max()), max(levels) - int(chosen.min())
+    members = scalar_family(
+        order, lowest, highest, t, spectrum.at_angles(nodes), closed_members(order, t, spectrum, nodes)
+    )
+    places, rows = [], highest - lowest + 1
+    for excitation in excitations:
+        if isinstance(excitation, Released):
+            places.append(excitation.level - chosen - lowest)
+        else:
+            places.append(rows + np.arange(chosen.size))
+            rows += chosen.size
+    return jnp.concatenate([members, *(response[chosen] for response in responses)]), places
+
+
+def _for_all_times(function: Callable[[Any], Any], operands: Any) -> Any:
+    """`function` for every time, a few at once: the last ones are filled up, so that it is compiled once."""
+    count = operands[0].size
+    if count <= _BATCH:
+        return jax.vmap(function)(operands)
+    batches = math.ceil(count / _BATCH)
+
+    def fold(leaf: Array) -> Array:
+        filled = jnp.concatenate([leaf, jnp.broadcast_to(leaf[-1:], (batches * _BATCH - count, *leaf.shape[1:]))])
+        return filled.reshape(batches, _BATCH, *leaf.shape[1:])
+
+    results = lax.map(jax.vmap(function), jtu.tree_map(fold, operands))
+    return jtu.tree_map(lambda leaf: leaf.reshape(batches * _BATCH, *leaf.shape[2:])[:count], results)
+
+
+def _conclude(
+    excitation: Released | Forced, chosen: np.ndarray, rows: "_Rows", length: int, padded: int, spectrum: Spectrum
 ) -> Expansion:
-    coefficients, largest = _transform(order, level, times, spectrum, length)
-    scales = _scales(order, level, times, spectrum, rayleigh)
-    size = jnp.abs(coefficients)
-    eps = jnp.finfo(size.dtype).eps
-    # Long phases are rounded, in single precision not (see `_phase`).
-    phase = _reach(order, times, spectrum) if eps < 1e-10 else jnp.zeros_like(times)
-    noise = eps * (_NOISE + phase / math.sqrt(length)) * largest
-    size = jnp.where(size > noise[..., None], size, 0.0)
-    # The derivative of T_k is up to k² large: the tail is weighted so that derivatives are accurate, too.
-    k = jnp.arange(length, dtype=size.dtype)
-    weights = jnp.maximum(1.0, k**2 / _derivative_scale(order, times, spectrum)[:, None])
-    tails = jnp.flip(jnp.cumsum(jnp.flip(size * weights, axis=-1), axis=-1), axis=-1)
-    needed = jnp.max(jnp.sum(tails > rtol * scales[..., None], axis=-1, dtype=jnp.int32))
+    """The expansion of one start from what was found for each time."""
+    needed = jnp.max(rows.needed)
     terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
-    left = jnp.where(terms < length, jnp.take(tails, jnp.minimum(terms, length - 1), axis=-1), 0.0)
-    rounding = eps * jnp.sqrt(terms.astype(size.dtype)) * scales + 2.0 * noise
-    if level < order - 1:
-        coefficients = _exact_at_rest(coefficients, level, terms, spectrum)
-    coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, padded - length)))
+    beyond = jnp.arange(length, dtype=jnp.int32) >= terms
+    left = jnp.sum(jnp.where(beyond, rows.weighted, 0.0), axis=-1)
+    eps = jnp.finfo(left.dtype).eps
+    rounding = eps * jnp.sqrt(terms.astype(left.dtype)) * rows.scales + 2.0 * rows.noise
+    coefficients = jnp.where(beyond, 0.0, rows.coefficients)
+    if isinstance(excitation, Released):
+        coefficients = _exact_at_rest(coefficients, chosen > excitation.level, spectrum)
+    coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, _whole_blocks(padded) - length)))
     # For the account of errors a velocity that rests is not held to the digits of its own smallness.
-    expected = jnp.maximum(scales, _SMOOTHEST * largest)
+    expected = jnp.maximum(rows.scales, excitation.faintest * rows.largest)
     return Expansion(coefficients, terms, left + rounding, expected, needed < length - 2)
 
 
-def _exact_at_rest(coefficients: Array, level: int, terms: Array, spectrum: Spectrum) -> Array:
+class _Rows(NamedTuple):
+    """For one time: coefficients of all components, their weighted sizes, how many are needed, noise, and sizes."""
+
+    coefficients: Array
+    weighted: Array
+    needed: Array
+    noise: Array
+    scales: Array
+    largest: Array
+
+
+def _rows(
+    order: int,
+    chosen: np.ndarray,
+    t: Array,
+    spectrum: Spectrum,
+    excitation: Released | Forced,
+    rayleigh: Array,
+    rtol: float,
+    coefficients: Array,
+    largest: Array,
+) -> _Rows:
+    length = coefficients.shape[-1]
+    eps = jnp.finfo(coefficients.dtype).eps
+    scales = excitation.sizes(order, t, spectrum, rayleigh, largest, chosen)
+    scales = jnp.maximum(scales, jnp.finfo(scales.dtype).tiny)
+    # Long phases are rounded, in single precision not (see `_phase`).
+    phase = _reach(order, t, spectrum) if eps < 1e-10 else jnp.zeros_like(t)
+    noise = eps * (_NOISE + math.sqrt(excitation.steps) + phase / math.sqrt(length)) * largest
+    size = jnp.abs(coefficients)
+    size = jnp.where(size > noise[:, None], size, 0.0)
+    # The derivative of T_k is up to k² large: the tail is weighted so that derivatives are accurate, too.
+    k = jnp.arange(length, dtype=size.dtype)
+    weighted = size * jnp.maximum(1.0, k**2 / _derivative_scale(order, t, spectrum))
+    tails = jnp.flip(jnp.cumsum(jnp.flip(weighted, axis=-1), axis=-1), axis=-1)
+    needed = jnp.sum(tails > rtol * scales[:, None], axis=-1, dtype=jnp.int32)
+    return _Rows(coefficients, weighted, needed, noise, scales, largest)
+
+
+def _exact_at_rest(coefficients: Array, below: np.ndarray, spectrum: Spectrum) -> Array:
     """Makes members below 0 vanish at 0, where the spectrum ends there: what rests starts to move by no error.
 
     These members are A times others. A constant field between insulating walls has no velocity, to rounding.
     """
-    used = jnp.arange(coefficients.shape[-1], dtype=jnp.int32) < terms
-    residual = jnp.sum(jnp.where(used, coefficients[level + 1 :], 0.0), axis=-1)  # T_k(1) = 1
-    residual = jnp.where(spectrum.upper == 0, residual, 0.0) if spectrum.sign == 1 else jnp.zeros_like(residual)
-    return coefficients.at[level + 1 :, :, 0].add(-residual)
+    if spectrum.sign == -1 or not below.any():
+        return coefficients
+    residual = jnp.sum(coefficients, axis=-1)  # T_k(1) = 1
+    applies = jnp.asarray(below)[:, None] & (spectrum.upper == 0)
+    return coefficients.at[..., 0].add(-jnp.where(applies, residual, 0.0))
 
 
-def _transform(order: int, level: int, times: Array, spectrum: Spectrum, length: int) -> tuple[Array, Array]:
-    """The coefficients, and the largest value on the nodes."""
-    nodes = (np.arange(length) + 0.5) * np.pi / length
-    dtype = times.dtype
-    lowest, highest = level - order + 1, level
-    t = times[:, None]
-    if spectrum.sign == 1:
-        points = spectrum.points(jnp.asarray(np.sin(nodes / 2) ** 2, dtype))[None, :]
-        closed = _oscillation(times, spectrum, nodes) if order == 2 else None
-        values = scalar_family(order, lowest, highest, t, points, closed)
-        coefficients = _cosine_series(values)
-    else:
-        points = 1j * (spectrum.width * jnp.asarray(np.cos(nodes), dtype)).astype(np.result_type(dtype, np.complex64))
-        closed = [lax.complex(*cos_sin(times * spectrum.width, np.cos(nodes)))]
-        values = scalar_family(order, lowest, highest, t, points[None, :], closed)
-        real, imaginary = _cosine_series(values.real), _cosine_series(values.imag)
-        # c_k i^(-k) is real: the recurrence with the other sign carries the powers of i.
-        power = jnp.arange(length, dtype=jnp.int32) % 4
-        coefficients = jnp.select([power == 0, power == 1, power == 2], [real, imaginary, -real], -imaginary)
-    # Component j has level - j.
-    return jnp.flip(coefficients, axis=0), jnp.flip(jnp.max(jnp.abs(values), axis=-1), axis=0)
+def _whole_blocks(length: int) -> int:
+    return BLOCK * math.ceil(length / BLOCK)
 
 
-def _oscillation(times: Array, spectrum: Spectrum, nodes: np.ndarray) -> list[Array]:
-    """`cos(ωt)` and `sinc(ωt)` at the nodes: where the spectrum ends at zero, from phases without rounding."""
-    sines = np.sin(nodes / 2)
-    radians = times * jnp.sqrt(jnp.maximum(-spectrum.lower, 0.0))
-    cosine, sine = cos_sin(radians, sines)
-    phase = radians[:, None] * jnp.asarray(sines, times.dtype)
-    tiny = jnp.abs(phase) < 1e-3
-    sinc = jnp.where(tiny, 1.0 - phase**2 / 6.0, sine / jnp.where(tiny, 1.0, phase))
-    points = spectrum.points(jnp.asarray(sines**2, times.dtype))
-    general = closed_forms(2, points[None, :] * times[:, None] ** 2)
-    simple = (spectrum.upper == 0) & (spectrum.lower <= 0)
-    return [jnp.where(simple, own, other) for own, other in zip((cosine, sinc), general, strict=True)]
+def _nodes(length: int) -> np.ndarray:
+    """The angles of Chebyshev's nodes."""
+    return (np.arange(length) + 0.5) * np.pi / length
+
+
+def _series(sign: int, values: Array) -> Real[Array, "... length"]:
+    """Coefficients from the values at the nodes; real, also where the spectrum is imaginary."""
+    if sign == 1:
+        return _cosine_series(values)
+    real, imaginary = _cosine_series(values.real), _cosine_series(values.imag)
+    # c_k i^(-k) is real: the recurrence with the other sign carries the powers of i.
+    power = jnp.arange(values.shape[-1], dtype=jnp.int32) % 4
+    return jnp.select([power == 0, power == 1, power == 2], [real, imaginary, -real], -imaginary)
 
 
 def _cosine_series(values: Array) -> Array:
     length = values.shape[-1]
     coefficients = jax.scipy.fft.dct(values, type=2, axis=-1) / length
     return coefficients.at[..., 0].multiply(0.5)
-
-
-def _scales(order: int, level: int, times: Array, spectrum: Spectrum, rayleigh: Array) -> Array:
-    """The size of the result that a tolerance refers to, for a start of length one: `(order, times)`.
-
-    Component `level` of the result is compared with the start itself (with its growth, by Jensen's inequality at least
-    that of the Rayleigh quotient); the others with the smallest that data on the grid would give.
-    """
-    t = jnp.abs(times)
-    rayleigh = jnp.where(jnp.isfinite(rayleigh), rayleigh, 0.0)
-    grown = jnp.maximum(rayleigh * (times if order == 1 else t), 0.0)
-    if order == 2:
-        grown = t * jnp.sqrt(jnp.maximum(rayleigh, 0.0))
-    limit = 0.9 * math.log(float(jnp.finfo(times.dtype).max))
-    own = jnp.exp(jnp.minimum(grown, limit)) * (1.0 if order == 1 else 0.5) + (0.0 if order == 1 else 0.5)
-    fastest = spectrum.radius ** (1.0 / order)
-    shortest = jnp.minimum(t, 1.0 / jnp.where(fastest > 0, fastest, 1.0))
-    slowest = jnp.maximum(jnp.abs(rayleigh) ** (1.0 / order), _SMOOTHEST * fastest)
-    rows = []
-    for component in range(order):
-        member = level - component
-        if member == 0:
-            rows.append(own)
-        elif member > 0:
-            rows.append(shortest**member / math.factorial(member))
-        else:
-            rows.append(slowest * jnp.minimum(1.0, t * slowest))
-    tiny = jnp.finfo(times.dtype).tiny
-    return jnp.maximum(jnp.stack(rows), tiny)
 
 
 def _derivative_scale(order: int, times: Array, spectrum: Spectrum) -> Array:

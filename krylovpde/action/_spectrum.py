@@ -5,6 +5,7 @@ import functools as ft
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree, Real
 
@@ -44,9 +45,16 @@ class Spectrum(eqx.Module):
         scaled = scale(factor / self.width, image)
         return scaled if self.sign == -1 else add(scaled, scale(-factor * self.centre / self.width, x))
 
-    def points(self, sine_squared: Array) -> Array:
-        """The points `upper - (upper - lower) sin²(θ/2)`, exact to their own rounding where `upper` is zero."""
-        return self.upper - (self.upper - self.lower) * sine_squared
+    def at_angles(self, angles: np.ndarray) -> Array:
+        """The points that `cos θ` is mapped to, on the imaginary axis for `sign` -1.
+
+        As `upper - (upper - lower) sin²(θ/2)`: exact to their own rounding where `upper` is zero.
+        """
+        dtype = self.upper.dtype
+        if self.sign == -1:
+            cosines = self.width * jnp.asarray(np.cos(angles), dtype)
+            return lax.complex(jnp.zeros_like(cosines), cosines)
+        return self.upper - (self.upper - self.lower) * jnp.asarray(np.sin(angles / 2) ** 2, dtype)
 
 
 def spectrum_of(operator: lx.AbstractLinearOperator, dtype) -> Spectrum:

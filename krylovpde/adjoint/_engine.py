@@ -9,12 +9,15 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Int, PyTree, Real
 
 from .._solution import RESULTS
-from ..action import Problem, Settings
+from ..action import Driven, Problem, Settings
 from ._base import Report
 
 
 class Direction(eqx.Module):
-    """A tangent or cotangent of the differentiable arguments (but for the times): inexact arrays only."""
+    """A tangent or cotangent of the differentiable arguments (but for the times): inexact arrays only.
+
+    A `Driven` source has one, too: of its profile, and of its signal's coefficients (the edges have none: zero).
+    """
 
     operator: PyTree
     observation: PyTree
@@ -26,15 +29,32 @@ class Wanted(NamedTuple):
 
     parameters: bool = True
     state: bool = True
+    signals: bool = True
 
     def only(self, direction: Direction) -> Direction:
         """The direction with zeros in the place of what is not wanted."""
         operator, observation, state = direction.operator, direction.observation, direction.state
         if not self.parameters:
-            operator, observation = jtu.tree_map(jnp.zeros_like, (operator, observation))
+            operator, observation = _zeros((operator, observation))
         if not self.state:
-            state = jtu.tree_map(jnp.zeros_like, state)
+            state = tuple(_without_profile(part) for part in state)
+        if not self.signals:
+            state = tuple(_without_signal(part) for part in state)
         return Direction(operator, observation, state)
+
+
+def _without_profile(part: PyTree) -> PyTree:
+    if isinstance(part, Driven):
+        return Driven(_zeros(part.profile), part.signal)
+    return _zeros(part)
+
+
+def _without_signal(part: PyTree) -> PyTree:
+    return Driven(part.profile, _zeros(part.signal)) if isinstance(part, Driven) else part
+
+
+def _zeros(tree: PyTree) -> PyTree:
+    return jtu.tree_map(jnp.zeros_like, tree)
 
 
 class PullReport(eqx.Module):

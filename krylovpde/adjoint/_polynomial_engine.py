@@ -2,15 +2,26 @@
 
 import functools
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, PyTree
 
 from .._solution import RESULTS
-from ..action import Chebyshev, Polynomials, Problem, Settings, run_recurrences
-from ..krylov._space import add, norm, subtract
+from ..action import (
+    Chebyshev,
+    Driven,
+    Polynomials,
+    Problem,
+    Settings,
+    components_of,
+    profile_of,
+    pull_signal,
+    run_recurrences,
+)
+from ..krylov._space import norm, scale, subtract
 from ._base import Report
-from ._clenshaw import pairs_back, pull_sequence
+from ._clenshaw import Pulled, no_sums, pairs_back, pull_sequence
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 
 # The expansions aim at the tolerance divided by this, which takes a degree or two: for values, too, so that a gradient
@@ -52,14 +63,20 @@ class PolynomialEngine(AbstractEngine):
         record: Polynomials,
         wanted: Wanted,
     ) -> tuple[Direction, PullReport]:
-        del times
-        parts = [pull_sequence(problem, record.spectrum, sequence, cotangents, wanted) for sequence in record.sequences]
+        parts, sums = [], no_sums(problem)
+        for sequence, start in zip(record.sequences, state, strict=True):
+            weighed = wanted.signals and isinstance(start, Driven)
+            part = pull_sequence(problem, record.spectrum, sequence, cotangents, wanted, weighed, sums)
+            # One after the other: side by side, all would hold their vectors at the same time.
+            sums = part.operator, part.observation
+            parts.append(part)
+        pairs = list(zip(parts, state, strict=True))
         direction = Direction(
-            functools.reduce(add, [part.operator for part in parts]),
-            functools.reduce(add, [part.observation for part in parts]),
-            tuple(part.start for part in parts),
+            scale(2.0 / record.spectrum.width, sums[0]),
+            sums[1],
+            tuple(_pulled_start(settings, problem, record, part, start, times) for part, start in pairs),
         )
-        drift = [_drift(problem, part.regenerated, start) for part, start in zip(parts, state, strict=True)]
+        drift = [_drift(problem, part.regenerated, profile_of(start)) for part, start in pairs]
         error = record.error + functools.reduce(jnp.maximum, drift).astype(record.error.dtype)
         result = RESULTS.where(error <= _MISSED * settings.rtol, record.result, RESULTS.tolerance_not_reached)
         result = RESULTS.where(record.result == RESULTS.successful, result, record.result)
@@ -81,9 +98,36 @@ class PolynomialEngine(AbstractEngine):
         return direction, report
 
 
+def _pulled_start(
+    settings: Settings, problem: Problem, record: Polynomials, part: Pulled, start: PyTree, times: Array
+) -> PyTree[Array]:
+    """The cotangent of a field, or of a driven source's profile and signal."""
+    if not isinstance(start, Driven):
+        return part.start
+    signal = jtu.tree_map(jnp.zeros_like, start.signal)
+    if part.moments is not None:
+        pulled = pull_signal(
+            problem.order,
+            components_of(problem),
+            start.signal,
+            times,
+            record.spectrum,
+            part.moments,
+            settings.rtol / _MARGIN,
+            _table_length(settings, problem, times),
+        )
+        signal = eqx.tree_at(lambda s: s.coefficients, signal, pulled)
+    return Driven(part.start, signal)
+
+
 def _recurrences(settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array) -> Polynomials:
+    length = _table_length(settings, problem, times)
+    return run_recurrences(problem, state, times, settings.rtol / _MARGIN, length)
+
+
+def _table_length(settings: Settings, problem: Problem, times: Array) -> int:
     assert isinstance(settings.method, Chebyshev)
-    return run_recurrences(problem, state, times, settings.rtol / _MARGIN, settings.method.max_degree)
+    return settings.method.length(len(components_of(problem)) * times.size)
 
 
 def _degree(final: Polynomials) -> Array:

@@ -25,13 +25,33 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PyTree, Real
 
-from .._solution import RESULTS
-from ..action import AbstractKrylov, Arnoldi, Observation, Problem, Settings, select, shift_chain
+from .._solution import RESULTS, raise_unless_successful
+from ..action import (
+    AbstractKrylov,
+    Arnoldi,
+    Observation,
+    Problem,
+    Settings,
+    driven_of,
+    fields_of,
+    select,
+    shift_chain,
+)
 from ..krylov._space import add, norm, scale
 from ..operator import weight
 from ._base import Report
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 from ._linear_map import linear_map
+from ._starts import (
+    changed_starts,
+    magnitude,
+    magnitude_of_change,
+    paired_starts,
+    representatives,
+    sort_tangents,
+    unpaired_starts,
+    without_fields,
+)
 from ._tangent import TangentOperator
 
 # A tangent is scaled to be this many times larger than what it is the tangent of, so that the tolerance of the pair is
@@ -123,7 +143,7 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
         outputs, report, record = _act(rules, arguments, recorded=True)
         change = linear_map(
             functools.partial(_act_along, rules, rest),
-            functools.partial(_pull_recorded, rules, rest, Wanted(state=_moves(tangents.state))),
+            functools.partial(_pull_recorded, rules, rest, _wanted(tangents.state)),
             (arrays, record),
             _direction(arguments, tangents),
             like=outputs,
@@ -148,17 +168,19 @@ def _act_rule(rules: Rules, rest: Any, arrays: Any, tangents: Any, recorded: boo
 
 
 def _state_change(rules: Rules, rest, arrays, tangents, outputs):
-    """The tangent of a start state alone: the outputs are linear in it, so nothing is augmented."""
+    """The tangent of the starts alone: the outputs are linear in each of them, so nothing is augmented."""
+    wanted = _wanted(tangents.state)
 
     def forward(residuals, state):
         arguments = eqx.combine(residuals, rest)
-        outputs, report = act(rules, dataclasses.replace(arguments, state=state))
+        arguments = dataclasses.replace(arguments, state=changed_starts(arguments.state, state))
+        outputs, report = act(rules, arguments)
         return _checked(rules, report.result, outputs)
 
     def backward(residuals, cotangents):
         arguments = eqx.combine(residuals, rest)
-        arguments = dataclasses.replace(arguments, state=jtu.tree_map(jnp.zeros_like, arguments.state))
-        return pull(rules.for_gradient(), arguments, cotangents, wanted=Wanted(parameters=False))[0].state
+        arguments = dataclasses.replace(arguments, state=without_fields(arguments.state, wanted.signals))
+        return pull(rules.for_gradient(), arguments, cotangents, wanted=wanted._replace(parameters=False))[0].state
 
     state = jtu.tree_map(_instantiate, tangents.state, arrays.state, is_leaf=_is_symbolic)
     return linear_map(forward, backward, arrays, state, like=outputs)
@@ -191,8 +213,10 @@ def rate(rules: Rules, arguments: Arguments) -> PyTree[Array]:
 def _rate_from(rules: Rules, arguments: Arguments, states: tuple[PyTree[Array], ...]) -> PyTree[Array]:
     def at(t: Array, state: tuple[PyTree[Array], ...]) -> PyTree[Array]:
         highest = arguments.operator.mv(state[0])
-        sources = shift_chain(arguments.state[rules.order :], t)
-        speed = (*state[1:], add(highest, sources[0]) if sources else highest)
+        sources = shift_chain(fields_of(arguments.state)[rules.order :], t)[:1]
+        for source in (*sources, *(scale(part.signal(t), part.profile) for part in driven_of(arguments.state))):
+            highest = add(highest, source)
+        speed = (*state[1:], highest)
         observation = arguments.observation
         return speed if observation is None else observation.operator.mv(speed[observation.component])
 
@@ -310,7 +334,7 @@ def _pull_tangent(rules: Rules, arguments: Arguments, cotangents, direction, cot
     if observation is not None:
         # Back from the observation of pairs to that of a single state.
         observation = eqx.tree_at(lambda o: o.operator, observation, observation.operator.operator)
-    change = Direction(pulled.operator.operator, observation, tuple(first for first, _ in pulled.state))
+    change = Direction(pulled.operator.operator, observation, unpaired_starts(arguments.state, pulled.state))
     return scale(1.0 / factor, change)
 
 
@@ -322,7 +346,7 @@ def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Argum
     return Arguments(
         TangentOperator(arguments.operator, scale(factor, direction.operator)),
         observation,
-        tuple(zip(arguments.state, scale(factor, direction.state), strict=True)),
+        paired_starts(arguments.state, scale(factor, direction.state)),
         arguments.times,
     )
 
@@ -337,13 +361,15 @@ def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, co
     tangent = TangentOperator(arguments.operator, direction.operator)
     duration = jnp.max(jnp.abs(arguments.times)) ** rules.order
     zero = jtu.tree_map(jnp.zeros_like, arguments.state[0])
-    size = norm(arguments.state)
+    duration = duration.astype(norm(zero).dtype)
+    size = magnitude(arguments.state, duration)
     rough = jtu.tree_map(_rough, arguments.state[0])
-    moved = norm(tangent.mv((arguments.state[0], zero))[1])
+    met = [norm(tangent.mv((field, zero))[1]) for field in representatives(arguments.state, duration)]
+    moved = jnp.linalg.norm(jnp.stack(met))
     shaken = norm(tangent.mv((rough, zero))[1]) * _ratio(size, norm(rough))
     shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
-    duration = duration.astype(size.dtype)
-    change = jnp.maximum(norm(direction.state), duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
+    own = magnitude_of_change(arguments.state, direction.state, duration)
+    change = jnp.maximum(own, duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
     ratios = [_ratio(size, change)]
     if cotangents is not None:
         ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
@@ -385,9 +411,9 @@ def pull_with_times(
 
 def _checked(rules: Rules, result: RESULTS, values: PyTree) -> PyTree:
     """A derivative that failed raises (threaded through the values, so that it is not dead code), or is NaN."""
-    failed = result != RESULTS.successful
     if rules.throw:
-        return result.error_if(values, failed)
+        return raise_unless_successful(result, values)
+    failed = result != RESULTS.successful
     return jtu.tree_map(lambda leaf: jnp.where(failed, jnp.nan, leaf), values)
 
 
@@ -400,6 +426,12 @@ def _moves(tangents: PyTree) -> bool:
         not _is_symbolic(leaf) and getattr(leaf, "dtype", None) != jax.dtypes.float0
         for leaf in jtu.tree_leaves(tangents, is_leaf=_is_symbolic)
     )
+
+
+def _wanted(tangents: tuple) -> Wanted:
+    """What to pull back to the starts, from their symbolic tangents."""
+    moving = sort_tangents(tangents)
+    return Wanted(state=_moves(moving.fields), signals=_moves(moving.signals))
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:

@@ -5,4 +5,14 @@ from ._base import AbstractEquation as AbstractEquation
 from ._checks import check_operator as check_operator
 from ._diffusion import Diffusion as Diffusion
 from ._linear import Linear as Linear
+from ._signal import (
+    AbstractSignal as AbstractSignal,
+    Pieces as Pieces,
+    Sampled as Sampled,
+)
+from ._source import (
+    AbstractSource as AbstractSource,
+    PointSource as PointSource,
+    Source as Source,
+)
 from ._wave import Wave as Wave, WaveState as WaveState

@@ -11,7 +11,8 @@ from ..grid import AbstractGrid, BoundaryLike, is_concrete
 from ..operator import AbstractScheme, Central, FluxOperator, Transport, cast_tree, common_precision
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_optional, as_positive, as_source, as_velocity, check_grid
-from ._diffusion import as_boundary, finite_volume_forcing, finite_volume_operator
+from ._diffusion import as_boundary, finite_volume_driving, finite_volume_forcing, finite_volume_operator
+from ._signal import AbstractSignal
 
 
 class AdvectionDiffusion(AbstractEquation):
@@ -34,7 +35,7 @@ class AdvectionDiffusion(AbstractEquation):
     boundary: Any
     capacity: Array | None
     reaction_rate: Array | None
-    source: Array | None
+    source: Any
 
     def __init__(
         self,
@@ -81,8 +82,12 @@ class AdvectionDiffusion(AbstractEquation):
         return finite_volume_operator(self, Transport(self.velocity, self.scheme))
 
     def forcing(self) -> Inexact[Array, "..."] | None:
-        """`(source + inflow through the walls) / capacity`."""
+        """`(constant source + inflow through the walls) / capacity`."""
         return finite_volume_forcing(self, Transport(self.velocity, self.scheme))
+
+    def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
+        """The sources that vary in time, their profiles divided by the capacity."""
+        return finite_volume_driving(self)
 
 
 def as_scheme(scheme: Any) -> AbstractScheme:

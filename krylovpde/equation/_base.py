@@ -4,10 +4,13 @@ import abc
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from ..operator import add_in_precision
+from ._signal import AbstractSignal
 
 
 class AbstractEquation(eqx.Module):
@@ -42,6 +45,10 @@ class AbstractEquation(eqx.Module):
         """The constant part `b`: source and boundary values, as a field; `None` where there is none by construction."""
         return None
 
+    def driving(self) -> tuple[tuple[PyTree[Inexact[Array, "..."]], AbstractSignal], ...]:
+        """The sources that vary in time: profiles on the field, as they enter the right-hand side, and signals."""
+        return ()
+
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]] | None:
         """The rest of the right-hand side at time `t`; `None` for a linear equation."""
         del t, u
@@ -61,6 +68,15 @@ class AbstractEquation(eqx.Module):
         """
         del args
         rate = self.operator().mv(u)
-        for term in (self.forcing(), self.nonlinear(t, u)):
+        for term in (self.forcing(), self.nonlinear(t, u), *driven_terms(self, t)):
             rate = rate if term is None else add_in_precision(rate, term)
         return rate
+
+
+def driven_terms(equation: AbstractEquation, t: Any) -> list[PyTree[Inexact[Array, "..."]]]:
+    """`f(x) w(t)` of every source that varies in time."""
+    terms = []
+    for profile, signal in equation.driving():
+        value = signal(jnp.asarray(t, jnp.result_type(float)))
+        terms.append(jtu.tree_map(lambda leaf, value=value: leaf * value.astype(leaf.real.dtype), profile))
+    return terms

@@ -8,6 +8,7 @@ import lineax as lx
 import numpy as np
 
 from ..grid import AbstractGrid, as_parameter, known_false
+from ._source import as_sources
 
 
 def as_coefficient(value: Any, grid: AbstractGrid, where: str) -> jax.Array:
@@ -61,12 +62,9 @@ def as_velocity(value: Any, grid: AbstractGrid, where: str) -> tuple[jax.Array, 
     return tuple(as_coefficient(part, grid, f"{where}[{axis}]") for axis, part in enumerate(value))
 
 
-def as_source(value: Any, grid: AbstractGrid, where: str) -> jax.Array | None:
-    """A constant number or field; what comes later is refused by name."""
-    if isinstance(value, tuple | list):
-        message = f"`{where}` is a {type(value).__name__}: lists of sources come later. Give a number or one field."
-        raise TypeError(message)
-    return as_optional(value, grid, where)
+def as_source(value: Any, grid: AbstractGrid, where: str) -> Any:
+    """A constant number or field, a `Source` or `PointSource`, or a tuple of these."""
+    return as_sources(value, lambda part, where: as_optional(part, grid, where), where)
 
 
 def check_grid(grid: Any, where: str) -> None:

@@ -4,12 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Inexact
 
 from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, TotalFlux, resolve_boundary
 from ..operator import FluxOperator, Transport, cast_tree, common_precision, flux_operator, wall_source
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_optional, as_positive, as_source, check_grid
+from ._signal import AbstractSignal
+from ._source import constant_part, varying_part
 
 CONDITIONS = (Neumann, Dirichlet, Periodic, Robin, TotalFlux)
 
@@ -32,7 +35,7 @@ class Diffusion(AbstractEquation):
     boundary: Any
     capacity: Array | None
     reaction_rate: Array | None
-    source: Array | None
+    source: Any
 
     def __init__(
         self,
@@ -53,12 +56,13 @@ class Diffusion(AbstractEquation):
         - `boundary`: a condition, a tuple with one per axis, or a `Boundary`; `Neumann()` if left out.
         - `capacity`: a positive number or array; 1 if left out.
         - `reaction_rate`: a number or array; none if left out.
-        - `source`: a constant number or array; none if left out.
+        - `source`: a number, an array, a [`krylovpde.Source`][], a [`krylovpde.PointSource`][], or a list of these;
+            none if left out.
 
         **Raises:**
 
         `ValueError` or `TypeError` for shapes that do not fit, values known not to be positive, an unknown boundary,
-        values that vary in time.
+        boundary values that vary in time.
         """
         check_grid(grid, "Diffusion")
         self.grid = grid
@@ -73,8 +77,12 @@ class Diffusion(AbstractEquation):
         return finite_volume_operator(self)
 
     def forcing(self) -> Inexact[Array, "..."] | None:
-        """`(source + inflow through the walls) / capacity`."""
+        """`(constant source + inflow through the walls) / capacity`."""
         return finite_volume_forcing(self)
+
+    def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
+        """The sources that vary in time, their profiles divided by the capacity."""
+        return finite_volume_driving(self)
 
 
 def as_boundary(boundary: BoundaryLike, grid: AbstractGrid, where: str, allowed=CONDITIONS) -> Any:
@@ -105,6 +113,15 @@ def finite_volume_forcing(equation: Any, transport: Transport | None = None) -> 
     return jnp.broadcast_to(total if capacity is None else total / capacity, equation.grid.shape)
 
 
+def finite_volume_driving(equation: Any) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
+    """The sources of the same equation that vary in time."""
+    grid, precision = equation.grid, _precision(equation, None)
+    structure = jax.ShapeDtypeStruct(grid.shape, precision)
+    capacity = cast_tree(equation.capacity, precision)
+    fields = [(source.field(structure), source.signal) for source in varying_part(equation.source)]
+    return tuple((field if capacity is None else field / capacity, signal) for field, signal in fields)
+
+
 def add_optional(first: Array | None, second: Array | None) -> Array | None:
     """The sum of what is there."""
     if first is None or second is None:
@@ -114,10 +131,18 @@ def add_optional(first: Array | None, second: Array | None) -> Array | None:
 
 def _prepared(equation: Any, transport: Transport | None) -> tuple[dict[str, Any], Any, Transport | None]:
     """All parameters in one precision, the diffusivity as a tuple."""
-    precision = common_precision(equation, transport)
-    names = ("diffusivity", "capacity", "reaction_rate", "source")
+    precision = _precision(equation, transport)
+    names = ("diffusivity", "capacity", "reaction_rate")
     cells = {name: cast_tree(getattr(equation, name), precision) for name in names}
+    cells["source"] = cast_tree(constant_part(equation.source), precision)
     if isinstance(cells["diffusivity"], jax.Array):
         cells["diffusivity"] = (cells["diffusivity"],) * equation.grid.ndim
     conditions = resolve_boundary(equation.boundary, equation.grid, CONDITIONS, type(equation).__name__)
     return cells, cast_tree(conditions, precision), cast_tree(transport, precision)
+
+
+def _precision(equation: Any, transport: Transport | None) -> np.dtype:
+    """That of the parameters; the times of a signal do not count."""
+    names = ("diffusivity", "capacity", "reaction_rate", "boundary")
+    parameters = [getattr(equation, name) for name in names]
+    return common_precision(parameters, constant_part(equation.source), transport)

@@ -1,5 +1,6 @@
 """An equation made of an operator alone."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,8 +10,11 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import as_parameter, broadcasts_to
+from ..operator import add_in_precision
 from ._base import AbstractEquation
 from ._checks import check_operator
+from ._signal import AbstractSignal
+from ._source import AbstractSource
 
 
 class Linear(AbstractEquation):
@@ -33,7 +37,8 @@ class Linear(AbstractEquation):
 
         - `operator`: a square linear operator.
         - `source`: a constant: a pytree like the operator's output, of numbers or arrays that broadcast to its leaves,
-            or one number for all; none if left out.
+            or one number for all; a [`krylovpde.Source`][] or `PointSource`; or a list of these (a state that is itself
+            a list or tuple takes its constants bare). None if left out.
 
         **Raises:**
 
@@ -42,7 +47,9 @@ class Linear(AbstractEquation):
         """
         check_operator(operator, "Linear(operator)")
         self.linear_operator = operator
-        self.source = None if source is None else _as_source(source, operator.out_structure())
+        structure = operator.out_structure()
+        parts = [part if isinstance(part, AbstractSource) else _as_source(part, structure) for part in _parts(source)]
+        self.source = tuple(parts) if len(parts) > 1 else (parts[0] if parts else None)
 
     def operator(self) -> lx.AbstractLinearOperator:
         """The operator."""
@@ -50,15 +57,30 @@ class Linear(AbstractEquation):
 
     def forcing(self) -> PyTree[Inexact[Array, "..."]] | None:
         """The source as a field."""
-        if self.source is None:
+        constants = [part for part in _parts(self.source) if not isinstance(part, AbstractSource)]
+        if not constants:
             return None
+        constant = functools.reduce(add_in_precision, constants)
         structure = self.linear_operator.out_structure()
-        return jtu.tree_map(lambda like, leaf: jnp.broadcast_to(leaf, like.shape), structure, self.source)
+        return jtu.tree_map(lambda like, leaf: jnp.broadcast_to(leaf, like.shape), structure, constant)
+
+    def driving(self) -> tuple[tuple[PyTree[Inexact[Array, "..."]], AbstractSignal], ...]:
+        """The sources that vary in time."""
+        structure = self.linear_operator.out_structure()
+        varying = [part for part in _parts(self.source) if isinstance(part, AbstractSource)]
+        return tuple((source.field(structure), source.signal) for source in varying)
+
+
+def _parts(source: Any) -> list[Any]:
+    """The terms of a source. A list or tuple is one of terms if something in it varies in time, else one state."""
+    if isinstance(source, list | tuple) and any(part is None or isinstance(part, AbstractSource) for part in source):
+        return [part for part in source if part is not None]
+    return [] if source is None else [source]
 
 
 def _as_source(source: Any, structure: PyTree[jax.ShapeDtypeStruct]) -> PyTree:
     if callable(source) and not isinstance(source, jax.Array):
-        message = "`Linear(source=...)` is a function: sources that vary in time come later. Give a constant."
+        message = "`Linear(source=...)` is a function: say where it acts, `kp.Source(profile, function_of_time)`."
         raise TypeError(message)
     if jtu.tree_structure(source) != jtu.tree_structure(structure):
         if jnp.ndim(source) != 0:  # raises a TypeError for pytrees

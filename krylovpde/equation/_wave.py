@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
@@ -18,9 +19,11 @@ from ..operator import (
     flux_operator,
     wall_source,
 )
-from ._base import AbstractEquation
+from ._base import AbstractEquation, driven_terms
 from ._checks import as_positive, as_source, check_grid
 from ._diffusion import add_optional, as_boundary
+from ._signal import AbstractSignal
+from ._source import constant_part, varying_part
 
 CONDITIONS = (Neumann, Dirichlet, Periodic, Robin)
 
@@ -47,7 +50,7 @@ class Wave(AbstractEquation):
     grid: AbstractGrid
     speed: Array
     boundary: Any
-    source: Array | None
+    source: Any
     order = 2
 
     def __init__(
@@ -68,7 +71,8 @@ class Wave(AbstractEquation):
         - `speed`: a positive number or an array of `grid.shape`.
         - `boundary`: a condition, a tuple with one per axis, or a `Boundary`; `Neumann()` if left out.
         - `density`, `damping`: not yet supported; must be left out.
-        - `source`: a constant acceleration, a number or an array; none if left out.
+        - `source`: an acceleration: a number, an array, a [`krylovpde.Source`][], a [`krylovpde.PointSource`][], or a
+            list of these; none if left out.
 
         **Raises:**
 
@@ -92,12 +96,17 @@ class Wave(AbstractEquation):
         return flux_operator(self.grid, (one,) * self.grid.ndim, conditions, scale=speed**2)
 
     def forcing(self) -> Inexact[Array, "..."] | None:
-        """`source + speed² (inflow through the walls)`, an acceleration."""
+        """`constant source + speed² (inflow through the walls)`, an acceleration."""
         speed, conditions, source = self._prepared()
         one = np.ones((), speed.dtype)  # geometry: the speed is the only parameter
         inflow = wall_source(self.grid, (one,) * self.grid.ndim, conditions)
         total = add_optional(None if inflow is None else speed**2 * inflow, source)
         return None if total is None else jnp.broadcast_to(total, self.grid.shape)
+
+    def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
+        """The accelerations that vary in time."""
+        structure = jax.ShapeDtypeStruct(self.grid.shape, self._precision())
+        return tuple((source.field(structure), source.signal) for source in varying_part(self.source))
 
     def first_order_operator(self) -> BlockOperator:
         """`[[0, I], [A, 0]]` on a [`krylovpde.WaveState`][]: `(u, v)_t = (v, A u)`.
@@ -110,13 +119,17 @@ class Wave(AbstractEquation):
         return BlockOperator(((None, identity), (operator, None)), like=WaveState(0, 0))
 
     def vector_field(self, t: Any, u: WaveState, args: Any = None) -> WaveState:
-        """`WaveState(velocity, A displacement + b)`, for any ODE solver."""
-        del t, args
+        """`WaveState(velocity, A displacement + b(t))`, for any ODE solver."""
+        del args
         acceleration, forcing = self.operator().mv(u.displacement), self.forcing()
-        if forcing is not None:
-            acceleration = add_in_precision(acceleration, forcing)
+        for term in (*(() if forcing is None else (forcing,)), *driven_terms(self, t)):
+            acceleration = add_in_precision(acceleration, term)
         return WaveState(u.velocity, acceleration)
 
     def _prepared(self) -> tuple[Array, Any, Array | None]:
         conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
-        return cast_tree((self.speed, conditions, self.source), common_precision(self))
+        return cast_tree((self.speed, conditions, constant_part(self.source)), self._precision())
+
+    def _precision(self) -> np.dtype:
+        # The times of a signal do not count.
+        return common_precision(self.speed, self.boundary, constant_part(self.source))

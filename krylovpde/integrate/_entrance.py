@@ -132,14 +132,20 @@ def _static(value: Any, name: str) -> float:
 
 
 def choose(
-    operator: lx.AbstractLinearOperator, order: int, method: Any, adjoint: Any, *, onwards: bool = False
+    operator: lx.AbstractLinearOperator,
+    order: int,
+    method: Any,
+    adjoint: Any,
+    *,
+    onwards: bool = False,
+    driven: bool = False,
 ) -> tuple[AbstractMethod, AbstractAdjoint]:
     """The method and the adjoint: as given, or by the operator's tags (static facts only).
 
-    `onwards`: time only goes forwards.
+    `onwards`: time only goes forwards. `driven`: there are sources that vary in time.
     """
     if method is None:
-        method = _method_for(operator, order, onwards)
+        method = Chebyshev() if driven else _method_for(operator, order, onwards)
     if not isinstance(method, AbstractMethod):
         message = (
             "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got "
@@ -154,6 +160,9 @@ def choose(
             f"DirectAdjoint(), got {adjoint!r}."
         )
         raise TypeError(message)
+    if driven and not isinstance(method, Chebyshev):
+        message = f"`method={method.name}()` does not serve sources that vary in time yet; `Chebyshev()` does."
+        raise ValueError(message)
     method.check(operator)
     if order == 2 and isinstance(method, Lanczos | Chebyshev) and not is_self_adjoint(operator):
         message = f"`method={method.name}()` serves an equation of second order only if its operator is self-adjoint."

@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, PyTree
 
-from .._solution import RESULTS, Solution, Statistics
+from .._solution import RESULTS, Solution, Statistics, raise_unless_successful
 from ..action import AbstractMethod, Observation, Problem, Settings
 from ..adjoint import AbstractAdjoint, Report
 from ..operator import weight
@@ -67,7 +67,7 @@ def finish(value: PyTree, result: RESULTS, stats: Statistics, times: Any, scalar
     if scalar:
         value, times = jtu.tree_map(lambda leaf: leaf[0], value), times[0]
     if throw:
-        value = result.error_if(value, result != RESULTS.successful)
+        value = raise_unless_successful(result, value)
     return Solution(value, result, stats, times)
 
 

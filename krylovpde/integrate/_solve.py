@@ -11,9 +11,9 @@ import lineax as lx
 from jaxtyping import Array, PyTree
 
 from .._solution import Solution
-from ..action import AbstractMethod, Observation
+from ..action import AbstractMethod, Driven, Observation
 from ..adjoint import AbstractAdjoint
-from ..equation import AbstractEquation, WaveState
+from ..equation import AbstractEquation, AbstractSource, WaveState
 from ..grid import is_concrete
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._run import Options, finish, max_steps_of, run
@@ -75,10 +75,18 @@ def solve(
     start = _as_start(t0, dtype)
     _check_order(absolute, start)
     rtol, atol = tolerances(rtol, atol, dtype)
-    method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True)
+    driving = equation.driving()
+    method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True, driven=bool(driving))
     options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
     linear, component = _as_observation(observe, equation.order, operator)
-    outputs, result, stats = _compiled(options, equation, linear, component, fields, absolute - start)
+    durations = absolute - start
+    # Signals are read here, outside of anything compiled, so that whatever a function of time closes over keeps its
+    # gradient, and a new function compiles nothing again.
+    driven = tuple(
+        Driven(profile, signal.pieces(start, jnp.maximum(jnp.max(durations), 0.0))) for profile, signal in driving
+    )
+    steady = jtu.tree_map(lambda node: None if _varies(node) else node, equation, is_leaf=_varies)
+    outputs, result, stats = _compiled(options, steady, driven, linear, component, fields, durations)
     value = outputs if linear is not None else _as_state(equation, outputs)
     if observe is not None and linear is None:
         value = _observed(observe, absolute, value)
@@ -86,12 +94,23 @@ def solve(
 
 
 @eqx.filter_jit
-def _compiled(options: Options, equation, linear, component: int, fields: tuple[PyTree[Array], ...], durations: Array):
+def _compiled(
+    options: Options,
+    equation: AbstractEquation,
+    driven: tuple[Driven, ...],
+    linear: Any,
+    component: int,
+    fields: tuple[PyTree[Array], ...],
+    durations: Array,
+):
     operator, forcing = equation.operator(), equation.forcing()
     if forcing is not None:
         fields = (*fields, as_field(forcing, operator.in_structure(), "forcing"))
     observation = None if linear is None else Observation(linear, component)
-    return run(options, operator, equation.order, observation, common_state(operator, fields), durations)
+    count = len(fields)
+    fields = common_state(operator, (*fields, *(part.profile for part in driven)))
+    state = (*fields[:count], *(Driven(f, part.signal) for f, part in zip(fields[count:], driven, strict=True)))
+    return run(options, operator, equation.order, observation, state, durations)
 
 
 def _check_equation(equation: Any) -> None:
@@ -111,8 +130,12 @@ def _check_equation(equation: Any) -> None:
         message = f"`{type(equation).__name__}.order` must be 1 or 2, but is {equation.order!r}."
         raise ValueError(message)
     if callable(getattr(equation, "source", None)):
-        message = "`source` must be a constant number or field: sources that vary in time are not served yet."
+        message = "`source` is a function: sources that vary in time are `kp.Source(profile, function_of_time)`."
         raise ValueError(message)  # noqa: TRY004
+
+
+def _varies(node: Any) -> bool:
+    return isinstance(node, AbstractSource)
 
 
 def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLinearOperator):

@@ -14,6 +14,7 @@ from ._flux import FluxOperator as FluxOperator
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
 from ._precision import (
     add_in_precision as add_in_precision,
+    cast as cast,
     cast_tree as cast_tree,
     common_precision as common_precision,
 )

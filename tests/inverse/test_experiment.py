@@ -105,8 +105,44 @@ def test_waves_are_observed_by_their_displacement():
     assert relative_error(prediction[0], sensors.mv(pulse)) < 1e-6
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 4])
+def test_shots_in_batches_are_the_single_ones(batch_size):
+    grid = kp.Grid(shape=(12, 10), lower=(0.0, 0.0), upper=(1.0, 1.0))
+    wavelet = kp.Sampled(np.linspace(0.0, 0.3, 7), np.sin(np.arange(7.0)))
+    positions = jnp.asarray([[0.2, 0.3], [0.5, 0.5], [0.8, 0.4]])
+    shots = eqx.filter_vmap(lambda x: kp.PointSource(grid, x, wavelet))(positions)
+    rest = kp.WaveState(*(jnp.zeros((3, *grid.shape)) for _ in range(2)))
+    times = jnp.linspace(0.0, 0.4, 5)
+    sensors = kp.Sensors(grid, np.array([[0.2, 0.3], [0.7, 0.7]]))
+    experiments = Experiments(Experiment(rest, times, sensors, source=shots), batch_size=batch_size)
+    beam = kp.Source(1.0, lambda t: t)  # the equation's own, for every shot
+
+    def loss(speed):
+        return jnp.sum(experiments(kp.Wave(grid, speed, source=beam)) ** 2)
+
+    def one_by_one(speed):
+        total = 0.0
+        for x in positions:
+            posed = kp.Wave(grid, speed, source=[beam, kp.PointSource(grid, x, wavelet)])
+            start = kp.WaveState(jnp.zeros(grid.shape), jnp.zeros(grid.shape))
+            total = total + jnp.sum(kp.solve(posed, start, times, observe=sensors).value ** 2)
+        return total
+
+    speed = jnp.asarray(np.random.default_rng(0).uniform(0.8, 1.2, grid.shape))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(speed)
+    expected, exact = jax.jit(jax.value_and_grad(one_by_one))(speed)
+    assert abs(value - expected) < 1e-9 * expected
+    assert relative_error(gradient, exact) < 1e-9
+    single = experiments[1](kp.Wave(grid, speed, source=beam))
+    assert relative_error(single, experiments(kp.Wave(grid, speed, source=beam))[1]) < 1e-9
+
+
 @pytest.mark.bad_input
 def test_bad_input(rod):
+    with pytest.raises(ValueError, match="batch_size"):
+        Experiments(Experiment(Rod.initial, _TIMES), batch_size=0)
+    with pytest.raises(TypeError, match=r"kp\.PointSource"):
+        Experiment(_bump(0.3), _TIMES, source=1.0)(rod)
     with pytest.raises(TypeError, match="The model is a Positive, which has no method `equation"):
         equation_of(rod.diffusivity)
     with pytest.raises(TypeError, match="must be the stacked initial states"):

@@ -1,0 +1,218 @@
+"""Sources `f(x) w(t)`: values and every derivative against exact exponentials of the piecewise polynomial problem."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import krylovpde as kp
+from krylovpde.verify import taylor_test
+from tests.helpers import dense, random_like, relative_error
+
+RTOL = 1e-9
+CLOSE = 1e-7
+GRID = kp.Grid.from_edges([np.linspace(0.0, 1.0, 10) ** 1.2])
+SAMPLES = np.asarray([0.05, 0.1, 0.1, 0.22, 0.3])
+TIMES = np.asarray([0.04, 0.1, 0.17, 0.45])
+SENSORS = kp.Sensors(GRID, [[0.2], [0.65]])
+
+
+def parameters(waves: bool):
+    """Coefficient, position, signal, start, and the profile of a second source."""
+    rng = np.random.default_rng(5)
+    start = rng.standard_normal(GRID.shape)
+    return (
+        jnp.asarray(rng.uniform(0.5, 1.5, GRID.shape)),
+        jnp.asarray([0.42]),
+        jnp.asarray(rng.standard_normal(SAMPLES.size)),
+        kp.WaveState(jnp.asarray(start), jnp.asarray(start[::-1].copy())) if waves else jnp.asarray(start),
+        jnp.asarray(rng.standard_normal(GRID.shape)),
+    )
+
+
+def equation(waves: bool, arguments):
+    c, position, values, _, *profile = arguments
+    sources = [kp.PointSource(GRID, position, kp.Sampled(SAMPLES, values))]
+    if profile:
+        steps = kp.Sampled(SAMPLES[1:3] * [1.0, 2.0], values[:2], kind="previous")
+        sources += [0.3, kp.Source(profile[0], steps)]
+    return kp.Wave(GRID, c, source=sources) if waves else kp.Diffusion(GRID, c, source=sources)
+
+
+def prediction(waves: bool, arguments, observe=SENSORS, **options):
+    solution = kp.solve(equation(waves, arguments), arguments[3], TIMES, observe=observe, rtol=RTOL, **options)
+    return solution.value
+
+
+def reference(waves: bool, arguments):
+    """One exponential for each stretch between jumps, kinks and output times: `z' = G z` with `w, w'` in the state."""
+    posed, start = equation(waves, arguments), arguments[3]
+    matrix, size = dense(posed.operator()), GRID.shape[0]
+    zero, unit = jnp.zeros_like(matrix), jnp.eye(size)
+    body = jnp.block([[zero, unit], [matrix, zero]]) if waves else matrix
+    state = jnp.concatenate([start.displacement, start.velocity]) if waves else start
+    driving, rows = posed.driving(), len(body)
+    edges = np.unique(np.concatenate([[0.0], SAMPLES, 2.0 * SAMPLES[2:3], TIMES]))
+    observed = []
+    for low, high in itertools.pairwise(edges):
+        generator = jnp.zeros((rows + 3, rows + 3)).at[:rows, :rows].set(body).at[-2, -1].set(1.0)
+        # The total force and its slope on this stretch, where every signal is a straight line.
+        places = (jnp.asarray(low + 0.25 * (high - low)), jnp.asarray(low + 0.75 * (high - low)))
+        first, second = (sum(f * w(place) for f, w in driving) for place in places)
+        slope = 2.0 * (second - first) / (high - low)
+        steady = posed.forcing()
+        force = first - 0.25 * (high - low) * slope + (0.0 if steady is None else steady)
+        generator = generator.at[rows - size : rows, -3].set(force).at[rows - size : rows, -2].set(slope)
+        chain = jnp.asarray([1.0, 0.0, 1.0])
+        state = (jax.scipy.linalg.expm(generator * (high - low)) @ jnp.concatenate([state, chain]))[:rows]
+        if np.any(np.isclose(high, TIMES)):
+            observed.append(SENSORS.mv(state[:size]))
+    return jnp.stack(observed)
+
+
+def objective(predict, waves):
+    weights = jnp.asarray(np.random.default_rng(7).standard_normal((TIMES.size, 2)))
+    return lambda arguments: jnp.sum(weights * predict(waves, arguments) + 0.5 * predict(waves, arguments) ** 2)
+
+
+both = pytest.mark.parametrize("waves", [True, False], ids=["wave", "diffusion"])
+
+
+@both
+def test_values_and_gradients(waves):
+    arguments = parameters(waves)
+    assert relative_error(prediction(waves, arguments), reference(waves, arguments)) < CLOSE
+    state = prediction(waves, arguments, observe=None)
+    seen = jax.vmap(SENSORS.mv)(state.displacement if waves else state)
+    assert relative_error(seen, reference(waves, arguments)) < CLOSE
+    mine = jax.jit(jax.grad(objective(prediction, waves)))(arguments)
+    theirs = jax.jit(jax.grad(objective(reference, waves)))(arguments)
+    for own, exact in zip(mine, theirs, strict=True):
+        assert relative_error(own, exact) < CLOSE
+    assert relative_error(mine, theirs) > 0.0
+
+
+def test_forward_mode_and_second_derivatives(key):
+    arguments = parameters(True)[:4]  # one source: the program for a second derivative is long
+    direction = random_like(key, arguments)
+    for derivative in (_along, _along_gradient):
+        mine = jax.jit(functools.partial(derivative, objective(prediction, True)))(arguments, direction)
+        theirs = jax.jit(functools.partial(derivative, objective(reference, True)))(arguments, direction)
+        assert relative_error(mine, theirs) < CLOSE
+
+
+def _along(function, arguments, direction):
+    return jax.jvp(function, (arguments,), (direction,))[1]
+
+
+def _along_gradient(function, arguments, direction):
+    return jax.jvp(jax.grad(function), (arguments,), (direction,))[1]
+
+
+def test_each_argument_alone_in_both_modes(key):
+    # Symbolic zeros take other branches of the rules than tangents that are there.
+    arguments = parameters(True)[:4]
+    direction = random_like(key, arguments)
+    exact = jax.jit(jax.grad(objective(reference, True)))(arguments)
+    for i in range(len(arguments)):
+
+        def alone(x, i=i):
+            return objective(prediction, True)((*arguments[:i], x, *arguments[i + 1 :]))
+
+        gradient = jax.jit(jax.grad(alone))(arguments[i])
+        assert relative_error(gradient, exact[i]) < CLOSE
+        slope = jax.jit(functools.partial(_along, alone))(arguments[i], direction[i])
+        expected = sum(
+            float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact[i]), jax.tree.leaves(direction[i]), strict=True)
+        )
+        assert abs(float(slope) - expected) < CLOSE * abs(expected)
+
+
+def test_a_function_of_time_keeps_the_gradient_of_what_it_closes_over(key):
+    grid = kp.Grid(shape=(20,), lower=(0.0,), upper=(1.0,))
+    sensors = kp.Sensors(grid, [[0.7]])
+    rest = kp.WaveState(jnp.zeros(grid.shape), jnp.zeros(grid.shape))
+
+    def loss(arguments):
+        frequency, shift = arguments
+
+        def ricker(t):
+            a = (np.pi * frequency * (t - shift)) ** 2
+            return (1.0 - 2.0 * a) * jnp.exp(-a)
+
+        source = kp.PointSource(grid, 0.3, ricker)
+        return jnp.sum(kp.solve(kp.Wave(grid, 1.0, source=source), rest, TIMES, observe=sensors, rtol=1e-11).value ** 2)
+
+    result = taylor_test(jax.jit(loss), (jnp.asarray(5.0), jnp.asarray(0.1)), key=key)
+    assert result.passed, result
+
+
+def test_a_wave_on_a_line_is_dalemberts():
+    """`u_tt = u_xx + δ(x) w(t)`: `u = ½ ∫_0^(t - |x|) w`, before anything comes back from the walls."""
+    grid = kp.Grid(shape=(1200,), lower=(-3.0,), upper=(3.0,))
+    rest = kp.WaveState(jnp.zeros(grid.shape), jnp.zeros(grid.shape))
+    pulse = lambda t: jnp.exp(-(((t - 0.8) / 0.2) ** 2))  # noqa: E731
+    times, place = np.array([0.9, 1.5, 2.2]), 0.7
+    equation = kp.Wave(grid, 1.0, source=kp.PointSource(grid, 0.0, pulse))
+    seen = kp.solve(equation, rest, times, observe=kp.Sensors(grid, [[place]])).value[:, 0]
+    fine = np.linspace(0.0, 3.0, 20001)
+    whole = np.concatenate([[0.0], np.cumsum(np.exp(-(((fine[:-1] - 0.8) / 0.2) ** 2))) * (fine[1] - fine[0])])
+    exact = 0.5 * np.interp(times - place, fine, whole)
+    np.testing.assert_allclose(seen, exact, atol=2e-4 * exact.max())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_many_times_are_read_from_one_recurrence(dtype):
+    grid = kp.Grid(shape=(24, 20), lower=(0.0, 0.0), upper=(1.0, 1.0))
+    rest = kp.WaveState(jnp.zeros(grid.shape, dtype), jnp.zeros(grid.shape, dtype))
+    times = np.linspace(0.0, 0.5, 41)
+    values = np.sin(30 * times) * np.exp(-5 * times)
+    sensors = kp.Sensors(grid, [[0.2, 0.3], [0.7, 0.9]])
+    source = kp.PointSource(grid, [0.4, 0.6], kp.Sampled(times, values))
+    speed = jnp.ones(grid.shape, dtype)
+
+    def predict(speed, times):
+        return kp.solve(kp.Wave(grid, speed, source=source), rest, times, observe=sensors)
+
+    def energy(times, speed):
+        return jnp.sum(predict(speed, times).value ** 2)
+
+    together = predict(speed, times)
+    assert int(together.stats.num_steps) == 1
+    few = [predict(speed, part).value for part in np.split(times[:40], 5)]
+    tolerance = 1e-8 if dtype == jnp.float64 else 3e-4
+    assert relative_error(together.value[:40], jnp.concatenate(few)) < tolerance
+    whole = jax.jit(jax.grad(energy, argnums=1))(times, speed)
+    parts = [jax.jit(jax.grad(energy, argnums=1))(part, speed) for part in np.split(times[:40], 5)]
+    last = jax.jit(jax.grad(energy, argnums=1))(times[40:], speed)
+    assert relative_error(whole, sum(parts, last)) < 10 * tolerance
+
+
+def test_a_batch_of_sources_is_one_solve_each():
+    arguments = parameters(True)[:4]
+    positions = jnp.asarray([[0.2], [0.5], [0.8]])
+
+    def predict(position):
+        return prediction(True, (arguments[0], position, *arguments[2:]))
+
+    batch = jax.jit(jax.vmap(predict))(positions)
+    singles = jnp.stack([predict(position) for position in positions])
+    assert relative_error(batch, singles) < 1e-12
+
+
+def test_failures_are_told():
+    grid = kp.Grid(shape=(8,), lower=(0.0,), upper=(1.0,))
+    start = jnp.zeros(grid.shape)
+    wild = kp.Diffusion(grid, 1.0, source=kp.Source(1.0, lambda t: jnp.sin(1e5 * t)))
+    solution = kp.solve(wild, start, 1.0, throw=False)
+    assert solution.result == kp.RESULTS.tolerance_not_reached
+    broken = kp.Diffusion(grid, 1.0, source=kp.Source(1.0, lambda t: t * jnp.nan))
+    assert kp.solve(broken, start, 1.0, throw=False).result != kp.RESULTS.successful
+    source = kp.Source(1.0, lambda t: t)
+    with pytest.raises(ValueError, match=r"Lanczos.*Chebyshev"):
+        kp.solve(kp.Diffusion(grid, 1.0, source=source), start, 1.0, method=kp.Lanczos())
+    with pytest.raises(ValueError, match="self-adjoint"):
+        kp.solve(kp.AdvectionDiffusion(grid, 1.0, 1.0, source=source), start, 1.0)
