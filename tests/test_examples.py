@@ -102,7 +102,11 @@ def test_cost_and_memory_grow_as_claimed(tmp_path):
     """Applications with the root of t rho for heat and with R for waves; the wave's memory not at all."""
     scaling = _compare(tmp_path / "scaling.json", "--scaling", "--size", 16, "--repeats", 1)["scaling"]
     assert scaling["heat"]["exponents"]["applications"] == pytest.approx(0.5, abs=0.05)
-    assert scaling["wave"]["exponents"]["applications"] == pytest.approx(1.0, abs=0.05)
+    # R/2 and a multiple of R^(1/3): from R = 220 to 3500 the fit is 0.94, and it is one only in the limit.
+    assert scaling["wave"]["last_exponent"] == pytest.approx(1.0, abs=0.05)
+    for point in scaling["wave"]["points"]:
+        excess = point["applications"] - point["stiffness"] / 2
+        assert 0 < excess < 6 * point["stiffness"] ** (1 / 3), point
     short, long = scaling["memory_fields"].values()
     assert long == pytest.approx(short, rel=0.05)
 

@@ -53,8 +53,8 @@ class Case:
         self.initial: Any = kp.WaveState(pulse, jnp.zeros_like(pulse)) if self.waves else pulse
         self.wind = tuple(jnp.full(self.grid.shape, part * self.size) for part in (1.0, -0.5)[:dimension])
         self.bound = float(kp.spectral_bound(self.equation(self.coefficient).operator()))
-        stiffness = self.problem.stiffness if stiffness is None else stiffness
-        self.end = stiffness / (self.bound**0.5 if self.waves else self.bound)
+        self.stiffness = self.problem.stiffness if stiffness is None else stiffness
+        self.end = self.stiffness / (self.bound**0.5 if self.waves else self.bound)
 
     @property
     def field(self) -> Any:
