@@ -86,7 +86,9 @@ def test_the_benchmark_against_diffrax(tmp_path):
     assert {"krylovpde", "leapfrog", "Crank–Nicolson", "matfree", "SciPy expm_multiply"} < families
     assert {row["problem"] for row in rows} == {"wave", "heat", "advection"}
     for row in rows:
-        if "failure" in row or row["method"] == "matfree":  # without error control: its row is there to be seen
+        # matfree has no error control, and SciPy's restarts with their default of 20 vectors stop too early for
+        # advection; these rows are there to be seen.
+        if "failure" in row or row["method"] == "matfree" or row["tolerance"] == "1e-06, 20 vectors":
             continue
         # On so few cells the pulse is rough for a scheme of second order in time, and decays below the absolute
         # tolerance of the others; all have to solve the same problem, ours to its tolerance.

@@ -31,7 +31,7 @@ class SparseOperator(AbstractOperator):
     The pattern decides the form of the product, for the matrix and for its transpose separately: where at most 32
     diagonals hold the entries without much padding (a stencil), shifted slices; otherwise one gather for each entry of
     a row, the rows in groups of similar length. Rows longer than three times the mean (and than 32 entries) are summed
-    by segments, which takes three to five times as long for each of their entries: `segment_entries` says how many.
+    by segments, which takes two to five times as long for each of their entries: `segment_entries` says how many.
     Times are in the benchmarks.
 
     The derivative with respect to the values costs `O(nnz)`. Inside a jitted loop in which the values stay, they are
@@ -268,7 +268,7 @@ def _warn_of_segments(operator: SparseOperator) -> None:
     if nnz >= _SLOW_ENTRIES and slow > _SLOW_PART * nnz:
         message = (
             f"`SparseOperator`: {slow} of {nnz} entries are in rows or columns more than three times as long as the "
-            "mean one. They are summed by segments, three to five times slower than the others. If a few dense rows "
+            "mean one. They are summed by segments, two to five times slower than the others. If a few dense rows "
             "are the reason, write them as an operator of their own and add it."
         )
         warnings.warn(message, stacklevel=4)
