@@ -48,4 +48,6 @@ test: lint types docs
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 bench: $(READY)
+	$(BIN)/python -m examples.against_diffrax
+	$(BIN)/python -m examples.against_diffrax --scaling --output results/scaling.json
 	@for script in examples/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

@@ -22,7 +22,8 @@ _CLOSED_FORM = {11: (2.4375, 0.15270), 17: (2.5060, 0.12582), 23: (2.5017, 0.109
 
 def _run(script: str, *arguments, **variables) -> subprocess.CompletedProcess:
     """As from the shell, but with warnings as errors, and compiled programs kept where those of the tests are."""
-    command = [sys.executable, "-W", "error", str(_ROOT / "examples" / script), *map(str, arguments)]
+    what = script if script == "-m" else str(_ROOT / "examples" / script)
+    command = [sys.executable, "-W", "error", what, *map(str, arguments)]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".pytest_cache" / "jax")}
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(_ROOT), **cache, **variables}
     return subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False)
@@ -65,25 +66,51 @@ def test_gradient_benchmark(tmp_path):
     assert json.loads(report.read_text())
 
 
+def _compare(report: Path, *arguments) -> dict:
+    run = _run("-m", "examples.against_diffrax", *arguments, "--output", report)
+    assert run.returncode == 0, run.stderr
+    return json.loads(report.read_text()) | {"output": run.stdout}
+
+
 @pytest.mark.slow
 def test_the_benchmark_against_diffrax(tmp_path):
-    """Every kind of row at a small size; all of them agree."""
-    report = tmp_path / "rows.json"
-    names = ["krylovpde", "leapfrog, 0.1", "Tsit5, checkpointed, 1e-07"]
+    """Rows of every kind at a small size; all of them agree, and what cannot run says why."""
+    names = ["krylovpde", "leapfrog, checkpointed, 0.1", "Tsit5, checkpointed, 1e-07", "SciPy", "(CG), implicit, 256"]
+    names += ["BiCGStab), implicit, 64", "VeryChord, CG), checkpointed, 1e-05", "matfree, iteration, 64"]
     options = ["--size", 16, "--repeats", 1, "--problems", "wave", "heat", "advection", "--methods", *names]
-    run = _run("benchmarks/against_diffrax.py", *options, "--output", report)
-    assert run.returncode == 0, run.stderr
-    rows = json.loads(report.read_text())["rows"]
+    report = _compare(tmp_path / "rows.json", *options)
+    rows = report["rows"]
+    failed = [row["method"] for row in rows if "failure" in row]
+    assert sorted(set(failed)) == ["Diffrax KenCarp4 (VeryChord, CG)", "Diffrax Kvaerno5 (VeryChord, CG)"]
+    families = {row["method"].split(",")[0].split(" (")[0] for row in rows}
+    assert {"krylovpde", "leapfrog", "Crank–Nicolson", "matfree", "SciPy expm_multiply"} < families
     assert {row["problem"] for row in rows} == {"wave", "heat", "advection"}
-    assert len(rows) == 11  # three of each problem, leapfrog, SciPy
     for row in rows:
-        if row["method"] != "SciPy":
-            # On so few cells the pulse is rough for a scheme of second order in time, and decays below the absolute
-            # tolerance of the others; all have to solve the same problem, ours to its tolerance.
-            limit = 1e-4 if row["method"].startswith("krylovpde") else 0.05
-            assert row["value_error"] < limit, row
-            # On so few cells the heat has come to rest, and there is no gradient left to compare.
-            assert row["problem"] == "heat" or row["gradient_error"] < limit, row
+        # matfree has no error control, and SciPy's restarts with their default of 20 vectors stop too early for
+        # advection; these rows are there to be seen.
+        if "failure" in row or row["method"] == "matfree" or row["tolerance"] == "1e-06, 20 vectors":
+            continue
+        # On so few cells the pulse is rough for a scheme of second order in time, and decays below the absolute
+        # tolerance of the others; all have to solve the same problem, ours to its tolerance.
+        limit = 1e-4 if row["method"].startswith("krylovpde") else 0.05
+        assert row["value_error"] < limit, row
+        # On so few cells the heat has come to rest, and there is no gradient left to compare.
+        assert row["problem"] == "heat" or row.get("gradient_error", 0.0) < limit, row
+    assert "advection: fastest with a gradient's error of at most 1e-05: " in report["output"]
+
+
+@pytest.mark.slow
+def test_cost_and_memory_grow_as_claimed(tmp_path):
+    """Applications with the root of t rho for heat and with R for waves; the wave's memory not at all."""
+    scaling = _compare(tmp_path / "scaling.json", "--scaling", "--size", 16, "--repeats", 1)["scaling"]
+    assert scaling["heat"]["exponents"]["applications"] == pytest.approx(0.5, abs=0.05)
+    # R/2 and a multiple of R^(1/3): from R = 220 to 3500 the fit is 0.94, and it is one only in the limit.
+    assert scaling["wave"]["last_exponent"] == pytest.approx(1.0, abs=0.05)
+    for point in scaling["wave"]["points"]:
+        excess = point["applications"] - point["stiffness"] / 2
+        assert 0 < excess < 6 * point["stiffness"] ** (1 / 3), point
+    short, long = scaling["memory_fields"].values()
+    assert long == pytest.approx(short, rel=0.05)
 
 
 @pytest.mark.skipif(_MEASURED, reason="the measured curves are here, and tested")

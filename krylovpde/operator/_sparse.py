@@ -1,7 +1,8 @@
 """A sparse matrix with a fixed pattern, differentiable in its values."""
 
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,27 +13,13 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Inexact, Int
 
 from ._base import AbstractOperator
+from ._pattern import Diagonals, Rows, int32, make_layout
 from ._precision import apply_in_precision
 from ._tags import self_adjoint_tag, skew_adjoint_tag
 
-# Rows are padded to the longest one while that at most doubles or so the work; a few very long rows (a constraint, a
-# well that touches every cell) would make it quadratic, and are summed by segments instead.
-_PADDING_LIMIT = 3.0
-# One gather per entry of the longest row, unrolled, is the fast form (40 µs for a 5-point stencil at 128²; one
-# gather of a rectangle takes 200). Above this many entries a scan keeps the program short.
-_UNROLL_LIMIT = 32
-
-
-class Rows(NamedTuple):
-    """How the values lie in the rows of a matrix: integer arrays, made once.
-
-    `columns[k, i]` and `slots[k, i]` are the column and the position in `values` of the k-th entry of row i
-    (structure of arrays: one gather per k); the slot of padding is the number of values, where a zero is kept.
-    `None` in long-row form, in which the segments of `entry_rows` are summed.
-    """
-
-    columns: Int[Array, "width rows"] | None
-    slots: Int[Array, "width rows"] | None
+# A warning is for matrices of which so many entries take the slow form, unless an application takes microseconds.
+_SLOW_PART = 0.25
+_SLOW_ENTRIES = 20_000
 
 
 class SparseOperator(AbstractOperator):
@@ -41,17 +28,25 @@ class SparseOperator(AbstractOperator):
     Made by [`krylovpde.SparseOperator.from_scipy`][], `from_bcoo`, `from_coo`. The state is an array of shape
     `(columns,)`; the matrix may be rectangular and complex, and may hold an entry several times (they add up).
 
-    An application takes one gather per entry of the longest row: on a CPU less than half the time of SciPy's CSR. The
-    transpose has a pattern of its own, so that it gathers too. Where rows are so uneven that padding would more than
-    triple the work, entries are summed by segments, which is several times slower. The derivative with respect to
-    the values costs `O(nnz)`.
+    The pattern decides the form of the product, for the matrix and for its transpose separately: where at most 32
+    diagonals hold the entries without much padding (a stencil), shifted slices; otherwise one gather for each entry of
+    a row, the rows in groups of similar length. Rows longer than three times the mean (and than 32 entries) are summed
+    by segments, which takes two to five times as long for each of their entries: `segment_entries` says how many.
+    Times are in the benchmarks.
+
+    The derivative with respect to the values costs `O(nnz)`. Inside a jitted loop in which the values stay, they are
+    laid out once; a single application spends half of its time on that.
+
+    **Warns:**
+
+    `UserWarning` when made, if more than a quarter of at least 20 000 entries is summed by segments.
     """
 
     values: Inexact[Array, " nnz"]
     entry_rows: Int[Array, " nnz"]
     entry_columns: Int[Array, " nnz"]
-    forward: Rows
-    backward: Rows
+    forward: Diagonals | Rows
+    backward: Diagonals | Rows
     shape: tuple[int, int] = eqx.field(static=True)
     tags: frozenset[object] = eqx.field(static=True)
 
@@ -59,7 +54,7 @@ class SparseOperator(AbstractOperator):
         self,
         values: Inexact[Array, " nnz"],
         entries: tuple[Int[Array, " nnz"], Int[Array, " nnz"]],
-        layouts: tuple[Rows, Rows],
+        layouts: tuple[Diagonals | Rows, Diagonals | Rows],
         shape: tuple[int, int],
         tags: frozenset[object],
     ):
@@ -152,22 +147,12 @@ class SparseOperator(AbstractOperator):
 
     def mv(self, vector: Inexact[Array, " columns"]) -> Inexact[Array, " rows"]:
         """`A x`, in the precision of `x`."""
-        return self._application(vector, self.forward, self.entry_rows, self.entry_columns, self.shape)
+        _check_vector(vector, self.shape)
 
-    def _application(self, x: Array, layout: Rows, to: Array, source: Array, shape: tuple[int, int]) -> Array:
-        _check_vector(x, shape)
-        columns = layout.columns
-        if columns is None:
+        def apply(values: Array, x: Array) -> Array:
+            return _product(self.forward, (self.entry_rows, self.entry_columns), values, x)
 
-            def by_segments(values: Array, x: Array) -> Array:
-                return jax.ops.segment_sum(values * x[source], to, num_segments=shape[0])
-
-            return apply_in_precision(by_segments, self.values, x)
-
-        def by_rows(padded: Array, x: Array) -> Array:
-            return _row_sums(padded, columns, x, shape[0])
-
-        return apply_in_precision(by_rows, _lay_out(self.values, layout), x)
+        return apply_in_precision(apply, self.values, vector)
 
     def transpose(self) -> "SparseOperator":
         """`Aᵀ`, on the transposed pattern; the values stay as they are."""
@@ -187,6 +172,11 @@ class SparseOperator(AbstractOperator):
         return jax.ShapeDtypeStruct((self.shape[0],), self.values.dtype)
 
     @property
+    def segment_entries(self) -> tuple[int, int]:
+        """How many entries an application of `A`, and one of `Aᵀ`, sums by segments, the slow form."""
+        return self.forward.long_entries, self.backward.long_entries
+
+    @property
     def weight(self) -> None:
         """The Euclidean product."""
 
@@ -200,26 +190,30 @@ class SparseOperator(AbstractOperator):
         return jnp.sqrt(jnp.max(rows, initial=0.0) * jnp.max(columns, initial=0.0)) * room
 
 
-def _lay_out(values: Array, layout: Rows) -> Array:
-    """The values in padded rows, `(width, rows)`: measured, it costs little beside the gathers of the field."""
-    return jnp.pad(values, (0, 1)).at[layout.slots].get(mode="promise_in_bounds")
+@eqx.filter_custom_jvp
+def _product(layout: Diagonals | Rows, _entries: tuple[Array, Array], values: Array, x: Array) -> Array:
+    """`A x`. It has a rule: the transpose of laying the values out would be a scatter for each entry of a row."""
+    return layout.product(values, x)
 
 
-def _row_sums(padded: Array, columns: Array, x: Array, num_rows: int) -> Array:
-    width = padded.shape[0]
+@_product.def_jvp
+def _(primals, tangents):
+    layout, entries, values, x = primals
+    d_values, d_x = tangents[2:]
+    result = _product(layout, entries, values, x)
+    tangent = jnp.zeros_like(result)
+    if d_x is not None:
+        tangent = tangent + _product(layout, entries, values, d_x)
+    if d_values is not None:
+        tangent = tangent + _by_entries(entries, d_values, x, result.shape[0])
+    return result, tangent
 
-    def add(total: Array, entry: tuple[Array, Array]) -> tuple[Array, None]:
-        values, column = entry
-        return total + values * x.at[column].get(mode="promise_in_bounds"), None
 
-    total = jnp.zeros(num_rows, x.dtype)
-    if width == 0 or x.shape[0] == 0:
-        return total
-    if width > _UNROLL_LIMIT:
-        return jax.lax.scan(add, total, (padded, columns))[0]
-    for k in range(width):
-        total, _ = add(total, (padded[k], columns[k]))
-    return total
+def _by_entries(entries: tuple[Array, Array], values: Array, x: Array, num_rows: int) -> Array:
+    """`A x` in the caller's order; its transpose in the values is a product of two gathers, `ȳ[rows] x[columns]`."""
+    rows, columns = entries
+    terms = values * x.at[columns].get(mode="fill", fill_value=0)
+    return jax.ops.segment_sum(terms, rows, num_segments=num_rows)
 
 
 def _check_vector(x: Array, shape: tuple[int, int]) -> None:
@@ -261,30 +255,23 @@ def _make(
             raise ValueError(message)
     told = _checked_tags(tags, shape)
     # Entries that count as zeros keep their slot in `values`; nobody reads it.
-    forward = _layout(rows, columns, shape[0], inside)
-    backward = _layout(columns, rows, shape[1], inside)
-    entries = (_int32(np.where(inside, rows, shape[0])), _int32(np.where(inside, columns, shape[1])))
-    return SparseOperator(values, entries, (forward, backward), shape, told)
+    forward = make_layout(rows, columns, shape, inside)
+    backward = make_layout(columns, rows, shape[::-1], inside)
+    entries = (int32(np.where(inside, rows, shape[0])), int32(np.where(inside, columns, shape[1])))
+    operator = SparseOperator(values, entries, (forward, backward), shape, told)
+    _warn_of_segments(operator)
+    return operator
 
 
-def _layout(rows: np.ndarray, columns: np.ndarray, num_rows: int, inside: np.ndarray) -> Rows:
-    kept = np.flatnonzero(inside)
-    order = kept[np.argsort(rows[kept], kind="stable")]
-    counts = np.bincount(rows[kept], minlength=num_rows)
-    width = int(counts.max(initial=0))
-    if width * num_rows > _PADDING_LIMIT * max(len(kept), num_rows):
-        return Rows(None, None)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if num_rows else np.zeros(0, int)
-    position = np.arange(len(order)) - starts[rows[order]]
-    slots = np.full((width, num_rows), len(rows), np.int64)
-    sources = np.zeros((width, num_rows), np.int64)
-    slots[position, rows[order]] = order
-    sources[position, rows[order]] = columns[order]
-    return Rows(_int32(sources), _int32(slots))
-
-
-def _int32(indices: np.ndarray) -> Array:
-    return jnp.asarray(indices.astype(np.int32))
+def _warn_of_segments(operator: SparseOperator) -> None:
+    slow, nnz = max(operator.segment_entries), operator.values.size
+    if nnz >= _SLOW_ENTRIES and slow > _SLOW_PART * nnz:
+        message = (
+            f"`SparseOperator`: {slow} of {nnz} entries are in rows or columns more than three times as long as the "
+            "mean one. They are summed by segments, two to five times slower than the others. If a few dense rows "
+            "are the reason, write them as an operator of their own and add it."
+        )
+        warnings.warn(message, stacklevel=4)
 
 
 def _checked_tags(tags: object, shape: tuple[int, int]) -> frozenset[object]:

@@ -1,5 +1,6 @@
 """The sparse operator: makers, order of the values, duplicates, derivatives, cost."""
 
+import equinox as eqx
 import jax
 import jax.experimental.sparse as jsparse
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
 from krylovpde.operator import SparseOperator, is_self_adjoint, self_adjoint_tag
+from krylovpde.operator._pattern import Diagonals
 
 RNG = np.random.default_rng(0)
 
@@ -55,22 +57,36 @@ def test_empty_matrices(shape):
     assert operator.spectral_bound == 0.0
 
 
-def _rows(name):
-    if name == "padded":
-        return sp.random(12, 12, 0.2, random_state=3)
+def _matrix(name):
+    """One for each form of the product, told by the number of groups of rows."""
+    if name == "diagonals":  # of a periodic grid
+        numbers = RNG.normal(size=(20, 3))
+        shifted = [sp.csr_matrix(np.roll(np.diag(numbers[:, k]), k - 1, axis=1)) for k in range(3)]
+        return sum(shifted), None
+    if name == "rows":
+        return sp.random(12, 12, 0.2, random_state=3), 1
     if name == "scan":  # rows longer than the unrolled form
-        return sp.csr_matrix(RNG.normal(size=(6, 40)))
+        return sp.random(50, 70, 0.3, random_state=4), 1
+    if name == "groups":  # many short rows and some of twenty
+        counts = np.where(RNG.random(3000) < 0.1, 20, 2)
+        rows = np.repeat(np.arange(3000), counts)
+        return sp.coo_matrix((RNG.normal(size=rows.size), (rows, RNG.integers(3000, size=rows.size)))), 2
     matrix = sp.lil_matrix((40, 40))
     matrix[0, :], matrix[:, 5] = 1.0, -2.0
     matrix.setdiag(3.0)
-    return matrix
+    return matrix, 1
 
 
-@pytest.mark.parametrize("name", ["padded", "scan", "segments"])
+FORMS = ["diagonals", "rows", "scan", "groups", "segments"]
+
+
+@pytest.mark.parametrize("name", FORMS)
 def test_derivatives_in_values_and_vector(name):
-    matrix = _rows(name)
+    matrix, groups = _matrix(name)
     operator = SparseOperator.from_scipy(matrix)
-    assert (operator.forward.columns is None) == (name == "segments")
+    assert isinstance(operator.forward, Diagonals) == (groups is None)
+    assert groups is None or len(operator.forward.groups) == groups
+    assert operator.segment_entries == ((40, 40) if name == "segments" else (0, 0))
     csr = sp.csr_matrix(matrix)
     rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
     x, y = RNG.normal(size=csr.shape[1]), RNG.normal(size=csr.shape[0])
@@ -84,6 +100,55 @@ def test_derivatives_in_values_and_vector(name):
     np.testing.assert_allclose(by_operator.values, y[rows] * x[csr.indices], rtol=1e-12)  # in the caller's order
     np.testing.assert_allclose(by_vector, csr.T @ y, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(operator.T.mv(jnp.asarray(y)), csr.T @ y, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_forms_in_every_mode_and_dtype(name, dtype):
+    """Tangents, batches, `jax.linear_transpose` and second derivatives, against the dense matrix."""
+    matrix = sp.csr_matrix(_matrix(name)[0])
+    matrix = (matrix + 1j * matrix if dtype == "complex128" else matrix).astype(dtype)
+    operator, dense = SparseOperator.from_scipy(matrix), matrix.toarray()
+    x = jnp.asarray(RNG.normal(size=(2, matrix.shape[1])), dtype)
+    change = jnp.asarray(RNG.normal(size=matrix.nnz), dtype)
+    turned = sp.csr_matrix((np.asarray(change), matrix.indices, matrix.indptr), matrix.shape).toarray()
+
+    def moved(s, x):
+        return eqx.tree_at(lambda op: op.values, operator, operator.values + s * change).mv(x)
+
+    @jax.jit
+    def results(x):
+        zero = jnp.zeros((), dtype)
+        value, tangent = jax.jvp(moved, (zero, x[0]), (jnp.ones((), dtype), x[1]))
+        slope = jax.grad(lambda s: jnp.sum(jnp.abs(moved(s.astype(dtype), x[0])) ** 2))
+        curvature = jax.grad(slope)(jnp.real(zero))
+        (transposed,) = jax.linear_transpose(operator.mv, x[0])(value)
+        return jax.vmap(operator.mv)(x), value, tangent, curvature, transposed
+
+    first, second = np.asarray(x)
+    image, both = dense @ first, dense @ second + turned @ first
+    curvature = 2 * np.sum(np.abs(turned @ first) ** 2)
+    expected = (np.stack([image, dense @ second]), image, both, curvature, dense.T @ image)
+    for result, known in zip(results(x), expected, strict=True):
+        scale = np.max(np.abs(known))
+        np.testing.assert_allclose(np.asarray(result) / scale, known / scale, rtol=0, atol=50 * np.finfo(dtype).eps)
+
+
+def test_what_is_not_finite_stays_in_its_rows():
+    """Padding of short rows must not read a number of another row."""
+    rows, columns = [0, 0, 1, 2, 2, 2, 3], [0, 3, 1, 0, 2, 4, 4]
+    operator = SparseOperator.from_coo(rows, columns, np.ones(7), (5, 5))
+    image = operator.mv(jnp.asarray([np.inf, 1.0, 1.0, 1.0, 1.0]))
+    np.testing.assert_array_equal(np.isfinite(image), [False, True, False, True, True])
+
+
+def test_a_matrix_that_is_mostly_long_rows_is_told():
+    dense_rows = sp.vstack([sp.csr_matrix(np.ones((5, 5000))), sp.csr_matrix(sp.identity(5000))[5:]])
+    with pytest.warns(UserWarning, match="25000 of 29995 entries are in rows or columns"):
+        operator = SparseOperator.from_scipy(dense_rows)
+    assert operator.segment_entries == (25000, 0)
+    x = RNG.normal(size=5000)
+    np.testing.assert_allclose(operator.mv(jnp.asarray(x)), dense_rows @ x, rtol=1e-11, atol=1e-11)
 
 
 @settings(max_examples=8, deadline=None)
