@@ -5,6 +5,17 @@ from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractM
 from ._batch import batch_any as batch_any, batch_max as batch_max
 from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
 from ._dense import Dense as Dense
+from ._faber import Faber as Faber, has_known_range as has_known_range
+from ._faber_recurrence import (
+    FaberRun as FaberRun,
+    FaberSequence as FaberSequence,
+    Layout as Layout,
+    Ring as Ring,
+    along_times as along_times,
+    coefficients_of as coefficients_of,
+    rows_of_segment as rows_of_segment,
+    run_faber as run_faber,
+)
 from ._grow import record_slots as record_slots
 from ._lanczos import Lanczos as Lanczos
 from ._march import (

@@ -9,9 +9,10 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Lanczos, has_known_spectrum
+from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Faber, Lanczos, has_known_spectrum
 from ..adjoint import (
     AbstractAdjoint,
+    CheckpointedAdjoint,
     DirectAdjoint,
     IterationAdjoint,
     ReversibleAdjoint,
@@ -131,6 +132,10 @@ def _static(value: Any, name: str) -> float:
         raise TypeError(message) from error
 
 
+# Those that messages name; every method has one of them.
+_ADJOINTS = (TwoSidedAdjoint(), ReversibleAdjoint(), CheckpointedAdjoint(), IterationAdjoint(), DirectAdjoint())
+
+
 def choose(
     operator: lx.AbstractLinearOperator, order: int, method: Any, adjoint: Any, *, onwards: bool = False
 ) -> tuple[AbstractMethod, AbstractAdjoint]:
@@ -142,23 +147,26 @@ def choose(
         method = _method_for(operator, order, onwards)
     if not isinstance(method, AbstractMethod):
         message = (
-            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got "
-            f"{method!r}."
+            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), Faber(), ShiftInvert(), Dense(), "
+            f"got {method!r}."
         )
         raise TypeError(message)
     if adjoint is None:
         adjoint = _adjoint_for(method)
     if not isinstance(adjoint, AbstractAdjoint):
         message = (
-            "`adjoint` must be None or one of TwoSidedAdjoint(), ReversibleAdjoint(), IterationAdjoint(), "
-            f"DirectAdjoint(), got {adjoint!r}."
+            "`adjoint` must be None or one of TwoSidedAdjoint(), ReversibleAdjoint(), CheckpointedAdjoint(), "
+            f"IterationAdjoint(), DirectAdjoint(), got {adjoint!r}."
         )
         raise TypeError(message)
     method.check(operator)
     if order == 2 and isinstance(method, Lanczos | Chebyshev) and not is_self_adjoint(operator):
         message = f"`method={method.name}()` serves an equation of second order only if its operator is self-adjoint."
         raise ValueError(message)
-    check_pair(method, adjoint, (TwoSidedAdjoint(), ReversibleAdjoint(), IterationAdjoint(), DirectAdjoint()))
+    if order == 2 and isinstance(method, Faber):
+        message = "`method=Faber()` serves equations of first order in time only."
+        raise ValueError(message)
+    check_pair(method, adjoint, _ADJOINTS)
     return method, adjoint
 
 
@@ -180,6 +188,8 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:
     if isinstance(method, Dense):
         return DirectAdjoint()
+    if isinstance(method, Faber):
+        return CheckpointedAdjoint()
     return ReversibleAdjoint() if isinstance(method, Chebyshev) else TwoSidedAdjoint()
 
 
