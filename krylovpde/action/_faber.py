@@ -12,14 +12,14 @@ from ._spectrum import like_of
 class Faber(AbstractMethod):
     r"""Faber's polynomials on an ellipse, for advection and diffusion at moderate Péclet numbers; first order in time.
 
-    $f(tA) v \approx \sum_k c_k(t)\, F_k(A) v$, where $A$ has its numerical range in an ellipse with the centre $x_0$ and the
-    semi-axes $a = a_1 + a_2$, $b = a_1 - a_2$, and
+    $f(tA) v \approx \sum_k c_k(t)\, F_k(A) v$, where $A$ has its numerical range in an ellipse with the centre $x_0$
+    and the semi-axes $a = a_1 + a_2$, $b = a_1 - a_2$, and
 
     $$a_1 F_{k+1} = (A - x_0) F_k - a_2 F_{k-1}.$$
 
     No inner products and three vectors, whatever the duration; one recurrence serves all output times; the polynomial
-    is as accurate for rough data as for smooth ones. A flat ellipse, $b = 0$, is Chebyshev's method. The degree is about
-    $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts the cells that the flow crosses, along all axes together.
+    is as accurate for rough data as for smooth ones. A flat ellipse, $b = 0$, is Chebyshev's method. The degree is
+    about $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts the cells that the flow crosses, along all axes.
     A Krylov space needs fewer applications where data are smooth, but its inner products cost far more than they do.
 
     The stencils of this package know their ellipse (`krylovpde.operator.numerical_range`). One that is too small is
@@ -28,7 +28,7 @@ class Faber(AbstractMethod):
     **Arguments:**
 
     - `max_degree`: the length of the tables of coefficients; a duration that needs more is a failed result. A gradient
-        keeps $2\sqrt{2\,\text{max\_degree}}$ fields, 180 for the default.
+        keeps $6\,(\text{max\_degree}/2)^{1/3}$ fields, 126 for the default.
 
     Adjoint: `CheckpointedAdjoint`.
 
@@ -38,7 +38,7 @@ class Faber(AbstractMethod):
         computation of functions of matrices by truncated Faber series* (2001).
     """
 
-    max_degree: int = eqx.field(default=4096, static=True)
+    max_degree: int = eqx.field(default=16384, static=True)
 
     def __check_init__(self):
         if self.max_degree < 8:
@@ -57,8 +57,8 @@ class Faber(AbstractMethod):
         model = like_of(operator)
         if not has_known_range(model):
             message = (
-                f"`method=Faber()` needs an ellipse around the numerical range of a real operator, and none is known for "
-                f"{type(model).__name__}. It is for stencils with transport, and for self- and skew-adjoint operators; "
+                "`method=Faber()` needs an ellipse around the numerical range of a real operator, and none is known "
+                f"for {type(model).__name__}. It is for stencils with transport, and for self- and skew-adjoint operators; "
                 "use `krylovpde.Arnoldi()`."
             )
             raise ValueError(message)

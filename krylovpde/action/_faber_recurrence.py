@@ -4,8 +4,8 @@ With `F̃_0 = 2 F_0` in the place of `F_0` (and half its coefficient) every step
 
     a₁ F_(k+1) = (A - x₀) F_k - a₂ F_(k-1),        2 a₁ F_1 = (A - x₀) F̃_0 .
 
-Run backwards it would grow like `(a₁/a₂)ᵏ`, so a gradient needs checkpoints: the pair `(F_2p, F_2p+1)` every `spacing` pairs
-in a static number of slots. Two terms are taken at a time: a loop that swaps its vectors would copy them.
+Run backwards it would grow like `(a₁/a₂)ᵏ`, so a gradient needs checkpoints (`_checkpoints`). Two terms are taken at a
+time: a loop that swaps its vectors would copy them.
 """
 
 import functools
@@ -16,62 +16,33 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-import lineax as lx
 from jax import lax
 from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS
-from ..krylov._space import add, norm, row, scale, set_row, subtract, zeros_basis
-from ..operator import Ellipse, numerical_range
+from ..krylov._space import add, norm, scale
+from ..operator import numerical_range
 from ._batch import batch_max
+from ._checkpoints import Layout, Pair, Ring, write_pair
 from ._faber_series import FaberSeries, expand_on_ellipse
 from ._march import Problem
 from ._spectrum import like_of
 
-# Crouzeix and Palencia: ‖f(A)‖ ≤ (1 + √2) max |f| on the numerical range, and |F_k| ≤ 2. The flow through walls, which the
-# ellipse leaves out, lets F_k grow like √k besides.
+# Crouzeix and Palencia: ‖f(A)‖ ≤ (1 + √2) max |f| on the numerical range, and |F_k| ≤ 2. The flow through walls, which
+# the ellipse leaves out, lets F_k grow like √k besides.
 _MOST_GROWTH = 2.0 * (1.0 + math.sqrt(2.0))
-
-
-class Ring(eqx.Module):
-    """The ellipse as the recurrence needs it: `ψ(w) = centre + outer w + inner / w`."""
-
-    centre: Array
-    outer: Array
-    inner: Array
-
-    def __init__(self, ellipse: Ellipse):
-        outer = 0.5 * (ellipse.real + ellipse.imaginary)
-        self.centre = ellipse.centre
-        self.outer = jnp.where(outer > 0, outer, 1.0)
-        self.inner = 0.5 * (ellipse.real - ellipse.imaginary)
-
-    def mapped(self, image: PyTree[Array], x: PyTree[Array], factor: float = 1.0) -> PyTree[Array]:
-        """`factor (A - x₀) x / a₁` from `image = A x`."""
-        return add(scale(factor / self.outer, image), scale(-factor * self.centre / self.outer, x))
-
-    def next(self, image: PyTree[Array], newer: PyTree[Array], older: PyTree[Array]) -> PyTree[Array]:
-        """One step of the recurrence, or of its adjoint."""
-        return subtract(self.mapped(image, newer), scale(self.inner / self.outer, older))
-
-    def pair_after(self, operator: lx.AbstractLinearOperator, older: PyTree[Array], newer: PyTree[Array]):
-        """Two steps."""
-        older = self.next(operator.mv(newer), newer, older)
-        return older, self.next(operator.mv(older), older, newer)
 
 
 class FaberSequence(eqx.Module):
     """What is left of a recurrence.
 
-    * `pairs`: of terms that were made, one for a start of zero.   * `spacing`: pairs from checkpoint to checkpoint.
-    * `older`, `newer`: the checkpoints `F_2p v` and `F_2p+1 v` (`2v` for `F_0 v`), `p = 0, spacing, …`, or None.
+    * `pairs`: of terms that were made, one for a start of zero.
+    * `checkpoints`: those of the coarsest level, or None.
     """
 
     series: FaberSeries
     pairs: Array
-    spacing: Array
-    older: PyTree[Array] | None
-    newer: PyTree[Array] | None
+    checkpoints: Pair | None
 
 
 class FaberRun(eqx.Module):
@@ -82,18 +53,6 @@ class FaberRun(eqx.Module):
     applications: Array
     error: Array
     result: RESULTS
-
-
-class Layout(eqx.Module):
-    """The static room for a gradient: a number of checkpoints, and of pairs between two of them."""
-
-    slots: int = eqx.field(static=True)
-    segment: int = eqx.field(static=True)
-
-    def __init__(self, max_degree: int):
-        pairs = (max_degree + 1) // 2
-        self.slots = math.isqrt(pairs - 1) + 1
-        self.segment = -(-pairs // self.slots)
 
 
 def run_faber(
@@ -130,37 +89,36 @@ def run_faber(
 
 def _run(problem: Problem, ring: Ring, series: FaberSeries, start: PyTree[Array], max_degree: int, recorded: bool):
     """The sums of one start, what is left of its recurrence, how it has grown, and the result."""
-    layout = Layout(max_degree)
     size = norm(start, problem.weight)
     # A start of zero needs no steps (its series may still be needed, for the adjoint).
     pairs = batch_max(jnp.where(size == 0, 1, series.pairs))
-    spacing = (series.pairs + layout.slots - 1) // layout.slots
     keep = Kept(problem, series.coefficients)
-    older, newer = scale(2.0, start), ring.mapped(problem.operator.mv(start), start)
-    carry = (older, newer, keep.pair(keep.start(start), 0, older, newer))
+    pair = scale(2.0, start), ring.mapped(problem.operator.mv(start), start)
+    carry = pair, keep.pair(keep.start(start), 0, pair)
 
-    def body(pair, carry):
-        older, newer, kept = carry
-        older, newer = ring.pair_after(problem.operator, older, newer)
-        return older, newer, keep.pair(kept, pair, older, newer)
+    def body(index, carry):
+        pair, kept = carry
+        pair = ring.pair_after(problem.operator, pair)
+        return pair, keep.pair(kept, index, pair)
 
-    def segment(index, carry):
-        (older, newer, kept), olders, newers = carry
-        olders, newers = set_row(olders, index, older), set_row(newers, index, newer)
-        first = index * spacing + 1
-        last = jnp.minimum(first + spacing, pairs)
-        return lax.fori_loop(first, last, body, (older, newer, kept)), olders, newers
-
-    olders = newers = None
+    checkpoints = None
     if recorded:
-        empty = (zeros_basis(older, layout.slots), zeros_basis(newer, layout.slots))
+        layout = Layout(max_degree)
+        spacing = layout.spacings(series.pairs)[0]
+
+        def segment(index, carry):
+            carry, checkpoints = carry
+            first = index * spacing + 1
+            carry_on = lax.fori_loop(first, jnp.minimum(first + spacing, pairs), body, carry)
+            return carry_on, write_pair(checkpoints, index, carry[0])
+
         segments = (pairs + spacing - 1) // spacing
-        carry, olders, newers = lax.fori_loop(0, segments, segment, (carry, *empty))
+        carry, checkpoints = lax.fori_loop(0, segments, segment, (carry, layout.empty(pair)))
     else:
         carry = lax.fori_loop(1, pairs, body, carry)
-    _, last, kept = carry
+    (_, last), kept = carry
     growth, result = _judged(problem, series, size, norm(last, problem.weight))
-    return kept, FaberSequence(series, pairs, spacing, olders, newers), growth, result
+    return kept, FaberSequence(series, pairs, checkpoints), growth, result
 
 
 def _judged(problem: Problem, series: FaberSeries, size: Array, grown: Array) -> tuple[Array, RESULTS]:
@@ -188,9 +146,9 @@ class Kept(eqx.Module):
         like = jax.eval_shape(self._seen, vector)
         return jtu.tree_map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), like)
 
-    def pair(self, kept: PyTree[Array], index, older: PyTree[Array], newer: PyTree[Array]) -> PyTree[Array]:
+    def pair(self, kept: PyTree[Array], index, pair: Pair) -> PyTree[Array]:
         """With the terms `2 index` and `2 index + 1`."""
-        return self._with(self._with(kept, 2 * index, older), 2 * index + 1, newer)
+        return self._with(self._with(kept, 2 * index, pair[0]), 2 * index + 1, pair[1])
 
     def _with(self, kept: PyTree[Array], k, vector: PyTree[Array]) -> PyTree[Array]:
         numbers = coefficients_of(self.coefficients, k)
@@ -214,18 +172,3 @@ def coefficients_of(coefficients: Array, k) -> Array:
 def along_times(numbers: Array, leaf: Array) -> Array:
     """Real numbers on a leading axis before the axes of a leaf, in its precision."""
     return numbers.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.real.dtype)
-
-
-def rows_of_segment(
-    ring: Ring, operator: lx.AbstractLinearOperator, sequence: FaberSequence, index, count, length: int
-) -> tuple[PyTree[Array], PyTree[Array]]:
-    """The `count` pairs after checkpoint `index`, made again, in buffers of `length` rows."""
-    older, newer = row(sequence.older, index), row(sequence.newer, index)
-    olders, newers = (set_row(zeros_basis(x, length), 0, x) for x in (older, newer))
-
-    def body(place, carry):
-        older, newer, olders, newers = carry
-        older, newer = ring.pair_after(operator, older, newer)
-        return older, newer, set_row(olders, place, older), set_row(newers, place, newer)
-
-    return lax.fori_loop(1, count, body, (older, newer, olders, newers))[2:]

@@ -1,10 +1,10 @@
 """Faber expansions of `exp` and the φ-functions on an ellipse, to a tolerance.
 
 The map `ψ(w) = x₀ + a₁ w + a₂ / w` takes the outside of the unit circle to that of the ellipse with the semi-axes
-`a₁ ± a₂`. In `f(A) = Σ c_k F_k(A)` the `c_k` are the Laurent coefficients of `f ∘ ψ` on the circle: one Fourier transform.
-For a numerical range inside the ellipse `‖F_k(A)‖ ≤ 2` (Beckermann 2005), so that the tail of the `|c_k|` bounds the error.
-Those of `exp(tA)` have their maximum near `k = t b` with the width `sqrt(t a)`, `a` and `b` the semi-axes: what flows is
-carried over `t b` cells, and no polynomial of a lower degree reaches that far.
+`a₁ ± a₂`. In `f(A) = Σ c_k F_k(A)` the `c_k` are the Laurent coefficients of `f ∘ ψ` on the circle: one Fourier
+transform. For a numerical range inside the ellipse `‖F_k(A)‖ ≤ 2` (Beckermann 2005), so that the tail of the `|c_k|`
+bounds the error. Those of `exp(tA)` have their maximum near `k = t b` with the width `sqrt(t a)`, `a` and `b` the
+semi-axes: what flows is carried over `t b` cells, and no polynomial of a lower degree reaches that far.
 """
 
 import functools

@@ -5,8 +5,8 @@ With `X = A - x₀`, the seeds `g_k = Σ_i c_k(t_i) g_i`, `F̃_0 = 2 F_0` and `b
     b_k = g_k + (Xᵀ b_(k+1) - a₂ b_(k+2)) / a₁,        k = K-1, …, 1
     ∂J/∂v = g_0 + (Xᵀ b_1 - 2 a₂ b_2) / a₁,             ∂J/∂θ = (<b_1, dA v> + Σ_(k>=1) <b_(k+1), dA F_k v>) / a₁
 
-It is the exact derivative of the computed value for a fixed ellipse and degree, and as accurate as that: the polynomial is
-accurate on the whole numerical range. The ellipse that holds that of `A` holds that of `Aᵀ`.
+It is the exact derivative of the computed value for a fixed ellipse and degree, and as accurate as that: the polynomial
+is accurate on the whole numerical range. The ellipse that holds that of `A` holds that of `Aᵀ`.
 """
 
 from typing import Any
@@ -18,8 +18,19 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from ..action import FaberSequence, Layout, Problem, Ring, along_times, coefficients_of, rows_of_segment
-from ..krylov._space import add, row, scale
+from ..action import (
+    FaberSequence,
+    Layout,
+    Pair,
+    Problem,
+    Ring,
+    along_times,
+    coefficients_of,
+    fill,
+    fill_with_gaps,
+    read_pair,
+)
+from ..krylov._space import add, scale
 from ._engine import Wanted
 
 
@@ -93,8 +104,9 @@ def pull_faber(
     carry = _Adjoint(zeros, zeros, zeros_of(problem.operator), zeros_of(problem.observation))
     pairs = pairs_back(sequence, wanted)
     if parameters:
-        carry, remade = _through_segments(pull, sequence, pairs, max_degree, carry)
-        first = row(sequence.newer, 0)
+        assert sequence.checkpoints is not None
+        carry, remade = _through_levels(pull, sequence, pairs, Layout(max_degree), carry)
+        first = read_pair(sequence.checkpoints, 0)[1]
     else:
         carry = _down(pull, carry, pairs, 1, lambda _: (None, None))
         remade, first = jnp.zeros_like(pairs), None
@@ -112,27 +124,44 @@ def pairs_back(sequence: FaberSequence, wanted: Wanted) -> Array:
     return sequence.series.pairs if wanted.state else sequence.pairs
 
 
-def _through_segments(
-    pull: _Pull, sequence: FaberSequence, pairs: Array, max_degree: int, carry: _Adjoint
+def _through_levels(
+    pull: _Pull, sequence: FaberSequence, pairs: Array, layout: Layout, carry: _Adjoint
 ) -> tuple[_Adjoint, Array]:
-    """All steps but those of the first pair, segment by segment from the last one."""
-    length, spacing = Layout(max_degree).segment, sequence.spacing
-    segments = (pairs + spacing - 1) // spacing
+    """All steps but those of the first pair, from checkpoint to checkpoint backwards, on three levels."""
+    ring, operator = pull.ring, pull.problem.operator
+    checkpoints = sequence.checkpoints
+    assert checkpoints is not None
+    coarse, fine = layout.spacings(sequence.series.pairs)
 
-    def body(place, carry: tuple[_Adjoint, Array]) -> tuple[_Adjoint, Array]:
-        adjoint, remade = carry
-        index = segments - 1 - place
-        begin = index * spacing
-        count = jnp.minimum(spacing, pairs - begin)
-        olders, newers = rows_of_segment(pull.ring, pull.problem.operator, sequence, index, count, length)
+    def finest(begin, count, pair: Pair, carry: tuple[_Adjoint, Pair]) -> tuple[_Adjoint, Pair]:
+        adjoint, buffer = carry
+        buffer = fill(ring, operator, buffer, pair, count)
+        vectors = lambda index: read_pair(buffer, index - begin)  # noqa: E731
+        return _down(pull, adjoint, begin + count, jnp.maximum(begin, 1), vectors), buffer
 
-        def vectors(pair):
-            return row(olders, pair - begin), row(newers, pair - begin)
+    def middle(begin, count, pair: Pair, carry):
+        (adjoint, buffer, coarser), remade = carry
+        coarser = fill_with_gaps(ring, operator, coarser, pair, count, fine)
+        adjoint, buffer = _backwards(finest, begin, count, fine, coarser, (adjoint, buffer))
+        # This level makes the pairs up to its last checkpoint again, the finest one all that are none.
+        segments = (count + fine - 1) // fine
+        return (adjoint, buffer, coarser), remade + (segments - 1) * fine + count - segments
 
-        adjoint = _down(pull, adjoint, begin + count, jnp.maximum(begin, 1), vectors)
-        return adjoint, remade + count - 1
+    room = (carry, layout.empty((carry.newer, carry.newer)), layout.empty((carry.newer, carry.newer)))
+    (carry, _, _), remade = _backwards(middle, 0, pairs, coarse, checkpoints, (room, jnp.zeros_like(pairs)))
+    return carry, remade
 
-    return lax.fori_loop(0, segments, body, (carry, jnp.zeros_like(pairs)))
+
+def _backwards(visit: Any, begin, count, spacing, checkpoints: Pair, carry: Any) -> Any:
+    """`visit(begin, count, pair, carry)` for each segment of `count` pairs, the last one first."""
+    segments = (count + spacing - 1) // spacing
+
+    def body(place, carry):
+        offset = (segments - 1 - place) * spacing
+        length = jnp.minimum(spacing, count - offset)
+        return visit(begin + offset, length, read_pair(checkpoints, segments - 1 - place), carry)
+
+    return lax.fori_loop(0, segments, body, carry)
 
 
 def _down(pull: _Pull, carry: _Adjoint, above, lowest, vectors: Any) -> _Adjoint:

@@ -43,12 +43,12 @@ def _square_of_height(real: Array, half: Array, height: Array, distance: Array) 
     """`b²` of the least ellipse of half-length `real` around one with semi-axes `half, height` at a distance.
 
     The support functions demand `b² ≥ (distance u + sqrt(half² u² + height²))² - real² u²` for all `u = cot φ`; with
-    `u = (height / half) sinh η` the maximum is `height² (1 + γ/2 - sqrt(γ²/4 - δ²))` where `γ half² = real² - distance² -
-    half²` and `δ half = distance`.
+    `u = (height / half) sinh η` the maximum is `height² (1 + γ - sqrt(γ² - δ²))` where `δ half = distance` and
+    `2 γ half² = real² - distance² - half²`.
     """
     safe = jnp.where(half > 0, half, 1.0)
     delta = jnp.abs(distance) / safe
     gamma = jnp.maximum(((real / safe) ** 2 - delta**2 - 1.0) / 2.0, delta)
     root = jnp.sqrt(jnp.maximum(gamma**2 - delta**2, 0.0))
-    quotient = delta**2 / jnp.where(gamma + root > 0, gamma + root, 1.0)  # γ/2 - root without cancellation
+    quotient = delta**2 / jnp.where(gamma + root > 0, gamma + root, 1.0)  # γ - root without cancellation
     return jnp.where(height > 0, height**2 * (1.0 + quotient), 0.0)

@@ -1,15 +1,15 @@
 """An ellipse around the numerical range of a stencil with transport.
 
-With `H` and `S` the self- and skew-adjoint part of `A` in its weight M (entries `(A ± M⁻¹AᵀM) / 2`), the numerical range
-`{<x, A x> : <x, x> = 1}` lies where, for every angle φ, its real part in the direction φ is at most the largest
+With `H` and `S` the self- and skew-adjoint part of `A` in its weight M (entries `(A ± M⁻¹AᵀM) / 2`), the numerical
+range `{<x, A x> : <x, x> = 1}` lies where, for every angle φ, its real part in the direction φ is at most the largest
 eigenvalue of `cos φ H - i sin φ S`. Gershgorin's bound of row i of that matrix,
 
     cos φ H_ii + Σ_j sqrt(cos² φ H_ij² + sin² φ S_ij²)  ≤  cos φ H_ii + sqrt(cos² φ α_i² + sin² φ β_i²),
     α_i² = Σ_j H_ij² / w_j,    β_i² = Σ_j S_ij² / w_j,    Σ_j w_j = 1    (Cauchy and Schwarz)
 
-is the support function of an ellipse around `H_ii` with the semi-axes `α_i, β_i`: no angle is sampled. With `w_j ~ |H_ij|`
-no row reaches farther right than in Gershgorin's interval of H, and there `exp(tA)` is largest. For constant coefficients
-and one cell Péclet number P along all axes the result is the numerical range itself, `β / α = P / 2`.
+is the support function of an ellipse around `H_ii` with the semi-axes `α_i, β_i`: no angle is sampled. With
+`w_j ~ |H_ij|` no row reaches farther right than in Gershgorin's interval of H, and there `exp(tA)` is largest. For
+constant coefficients and one cell Péclet number P along all axes the result is the numerical range itself, `β/α = P/2`.
 """
 
 from typing import NamedTuple
@@ -87,10 +87,10 @@ def _on_both(operator: FluxOperator, coupling: _Coupling, values: Array) -> Arra
 def _without_negative_exchange(operator: FluxOperator, couplings: list[_Coupling]) -> tuple[list[_Coupling], Array]:
     """Couplings of second neighbours paid by those of first ones, and how much dissipation is left out.
 
-    `Upwind(order=3)` damps by fourth differences: its couplings `-m` of second neighbours are negative, and Gershgorin's
-    interval would reach far into the right half plane. But `2 (a - b)² + 2 (b - c)² - (a - c)² = (a - 2b + c)²`: adding
-    `m` to a second coupling and taking `2 m` from both first ones leaves out a dissipation `m (a - 2b + c)²`, at most
-    `4 m (a² + 2 b² + c²)`.
+    `Upwind(order=3)` damps by fourth differences: its couplings `-m` of second neighbours are negative, and
+    Gershgorin's interval would reach far into the right half plane. But `2 (a - b)² + 2 (b - c)² - (a - c)² =
+    (a - 2b + c)²`: adding `m` to a second coupling and taking `2 m` from both first ones leaves out a dissipation
+    `m (a - 2b + c)²`, at most `4 m (a² + 2 b² + c²)`.
     """
     changed, left_out = [], jnp.zeros(())
     for axis in range(operator.grid.ndim):
