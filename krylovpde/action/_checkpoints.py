@@ -2,7 +2,8 @@
 
 A pair of vectors is stored every `s₁` pairs, `s₁` as small as a static number of slots allows; on the way back the
 pairs between two of them are made again and stored every `s₂`, and between two of those all of them. With R slots on
-each of the three levels R³ pairs take 3R pairs of memory, and each one is made three times at most (twice up to R² pairs).
+each of the three levels R³ pairs take 3R pairs of memory, and each one is made three times at most (twice up to R²
+pairs).
 """
 
 import equinox as eqx

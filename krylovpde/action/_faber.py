@@ -58,8 +58,8 @@ class Faber(AbstractMethod):
         if not has_known_range(model):
             message = (
                 "`method=Faber()` needs an ellipse around the numerical range of a real operator, and none is known "
-                f"for {type(model).__name__}. It is for stencils with transport, and for self- and skew-adjoint operators; "
-                "use `krylovpde.Arnoldi()`."
+                f"for {type(model).__name__}. It is for stencils with transport, and for self- and skew-adjoint "
+                "operators; use `krylovpde.Arnoldi()`."
             )
             raise ValueError(message)
 

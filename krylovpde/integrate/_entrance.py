@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Faber, Lanczos, has_known_spectrum
+from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Faber, Lanczos, has_known_range, has_known_spectrum
 from ..adjoint import (
     AbstractAdjoint,
     CheckpointedAdjoint,
@@ -172,17 +172,19 @@ def choose(
 
 def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
+    even = (
+        onwards and isinstance(operator, FluxOperator) and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
+    )
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
         # have them. Waves on those are bound by the same eigenvalues, whatever the method.
         # Backwards in time a polynomial for the whole spectrum is drowned by modes that smooth data do not have.
-        even = (
-            onwards
-            and isinstance(operator, FluxOperator)
-            and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
-        )
         return Chebyshev() if even or (order == 2 and has_known_spectrum(operator)) else Lanczos()
-    return Lanczos() if order == 1 and is_skew_adjoint(operator) else Arnoldi()
+    if order == 1 and is_skew_adjoint(operator):
+        return Lanczos()
+    # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
+    carried = even and isinstance(operator, FluxOperator) and operator.has_transport
+    return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()
 
 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:
