@@ -25,6 +25,8 @@ from ._kernel import following, preceding
 # Couplings that carry more than a hundred times what they exchange count as exchanging a hundredth of it: an ellipse
 # that touches the end of the interval would have to be infinitely high beside them.
 _LEAST_EXCHANGE = 0.01
+# Growth by less than this share of the exchange is believed: P/8 of it where a flow converges within one cell.
+_LEAST_PILE = 0.01
 # What the coupling of second neighbours takes from the first ones': near the least height for `Upwind(order=3)`, where
 # minimising `S₁²/(H₁ - 4x) + S₂²/x` gives x = H₁/20.
 _SECOND_SHARE = 0.05
@@ -92,7 +94,7 @@ def _without_negative_exchange(operator: FluxOperator, couplings: list[_Coupling
     (a - 2b + c)²`: adding `m` to a second coupling and taking `2 m` from both first ones leaves out a dissipation
     `m (a - 2b + c)²`, at most `4 m (a² + 2 b² + c²)`.
     """
-    changed, left_out = [], jnp.zeros(())
+    changed, left_out = [], jnp.zeros((), couplings[0].exchange.dtype)
     for axis in range(operator.grid.ndim):
         here = {coupling.offset: coupling for coupling in couplings if coupling.axis == axis}
         if 2 not in here:
@@ -107,7 +109,7 @@ def _without_negative_exchange(operator: FluxOperator, couplings: list[_Coupling
         moved = debt + share
         changed += [first._replace(exchange=remaining), second._replace(exchange=second.exchange + moved)]
         spread = moved + 2.0 * _above(operator, axis, 1, moved) + _above(operator, axis, 2, moved)
-        left_out = left_out.astype(spread.dtype) + 4.0 * spread / jnp.asarray(weight_without_transpose(operator))
+        left_out = left_out + 4.0 * spread / jnp.asarray(weight_without_transpose(operator))
     return changed, jnp.max(left_out)
 
 
@@ -125,10 +127,15 @@ def _rows(operator: FluxOperator, centre: Array, couplings: list[_Coupling]) -> 
 
 
 def _right_ends(operator: FluxOperator, rows: Rows, row_sums: tuple[Array, Array]) -> Array:
-    """How far right each row reaches; what flows through a wall counts by the smaller of the two row sums."""
+    """How far right each row reaches, without what flow alone does in single cells.
+
+    Where flow piles up, or enters through a free wall, one of the sums of a row of `A` and of its adjoint tells of
+    growth (of the maximum norm, of the sum norm), the other one of none; the row of H reaches as far as their mean.
+    """
     ends = rows.centre + rows.real
     excess = 0.5 * jnp.abs(row_sums[0] - row_sums[1])
-    return ends - jnp.where(_beside_wall(operator), excess, 0.0)
+    single = jnp.asarray(_beside_wall(operator)) | (excess > _LEAST_PILE * rows.real)
+    return jnp.where(single, jnp.maximum(ends - excess, jnp.minimum(ends, 0.0)), ends)
 
 
 def _beside_wall(operator: FluxOperator) -> np.ndarray:

@@ -23,10 +23,11 @@ _LEAST_REAL = 0.01
 def numerical_range(operator: lx.AbstractLinearOperator) -> Ellipse | None:
     """An ellipse that holds the numerical range of a real operator in its weight, or `None` where none is known.
 
-    Flow through a wall is left out of its right end: where something flows in through a `Neumann` wall, or piles up at
-    a `TotalFlux` wall, the numerical range reaches by `(P²/4) κ/h²` into the right half plane. It is one row's doing,
-    bounded in the sum norm or in the maximum norm, and the Faber polynomials of the ellipse without it grow like `√k`
-    there, not exponentially (measured: 7, 10, 14, 22 for Péclet numbers 0.5, 1, 2, 5 and 200 cells).
+    What flow alone does in single cells is left out of its right end. Where something enters through a `Neumann` wall,
+    or piles up at a `TotalFlux` wall or in a sink, the numerical range reaches by up to `(P²/4) κ/h²` into the right
+    half plane, and `exp(tz)` there is astronomic. But the sum norm or the maximum norm does not grow, and the Faber
+    polynomials of the ellipse without it grow like `√k`, not exponentially (measured: 7, 10, 14, 22 for an inflow with
+    Péclet numbers 0.5, 1, 2, 5 into 200 cells; 1.3 for velocities at random in each cell).
 
     **Arguments:**
 
