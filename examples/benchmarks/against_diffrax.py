@@ -135,7 +135,7 @@ def methods(case: Case) -> dict[str, Callable[[Any], Any]]:
 def reference(case: Case) -> tuple[Any, Any]:
     """Converged field and gradient."""
     if case.name == "advection":
-        function = by_krylovpde(case, REFERENCE)
+        function = by_krylovpde(case, REFERENCE, kp.Arnoldi())
     else:
         function = by_diffrax(case, diffrax.Dopri8(), diffrax.RecursiveCheckpointAdjoint(), REFERENCE)
     (_, field), gradient = jax.jit(jax.value_and_grad(objective(case, function), has_aux=True))(case.coefficient)
