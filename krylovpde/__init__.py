@@ -6,10 +6,12 @@ from .action import (
     Arnoldi as Arnoldi,
     Chebyshev as Chebyshev,
     Dense as Dense,
+    Faber as Faber,
     Lanczos as Lanczos,
     ShiftInvert as ShiftInvert,
 )
 from .adjoint import (
+    CheckpointedAdjoint as CheckpointedAdjoint,
     DirectAdjoint as DirectAdjoint,
     IterationAdjoint as IterationAdjoint,
     ReversibleAdjoint as ReversibleAdjoint,

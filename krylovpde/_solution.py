@@ -31,13 +31,15 @@ class RESULTS(eqx.Enumeration):
         "polynomial Krylov method in this precision. Use fewer decades of stiffness, or float64."
     )
     bound_violated = (
-        "krylovpde's Chebyshev recurrence grew: the spectrum of the operator is not inside the interval that its "
-        "spectral bound promises. Tell a larger one with `krylovpde.annotate(operator, spectral_bound=...)` "
-        "(`krylovpde.verify.structure_test` checks it), or use `method=krylovpde.Lanczos()`."
+        "krylovpde's polynomial recurrence (Chebyshev, Faber) grew: the spectrum of the operator is not inside the "
+        "interval or ellipse that its bounds promise. Tell a larger one with "
+        "`krylovpde.annotate(operator, spectral_bound=...)` (`krylovpde.verify.structure_test` checks it), or use a "
+        "Krylov space: `method=krylovpde.Lanczos()`, `krylovpde.Arnoldi()`."
     )
     max_degree_reached = (
-        "krylovpde needs a polynomial of higher degree than `krylovpde.Chebyshev(max_degree=...)` allows: the duration "
-        "times the spectral bound is too large. Raise `max_degree`, or use `method=krylovpde.Lanczos()`."
+        "krylovpde needs a polynomial of higher degree than `max_degree=...` of `krylovpde.Chebyshev` or "
+        "`krylovpde.Faber` allows: the duration times the spectral bound is too large. Raise it, or use a Krylov "
+        "space: `method=krylovpde.Lanczos()`, `krylovpde.Arnoldi()`."
     )
 
 

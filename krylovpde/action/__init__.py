@@ -4,6 +4,14 @@ from ._arnoldi import Arnoldi as Arnoldi
 from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
 from ._batch import batch_any as batch_any, batch_max as batch_max
 from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
+from ._checkpoints import (
+    Layout as Layout,
+    Pair as Pair,
+    Ring as Ring,
+    fill as fill,
+    fill_with_gaps as fill_with_gaps,
+    read_pair as read_pair,
+)
 from ._dense import Dense as Dense
 from ._driven import (
     Driven as Driven,
@@ -12,6 +20,14 @@ from ._driven import (
     profile_of as profile_of,
 )
 from ._expansion import BLOCK as BLOCK, pull_signal as pull_signal
+from ._faber import Faber as Faber, has_known_range as has_known_range
+from ._faber_recurrence import (
+    FaberRun as FaberRun,
+    FaberSequence as FaberSequence,
+    along_times as along_times,
+    coefficients_of as coefficients_of,
+    run_faber as run_faber,
+)
 from ._grow import record_slots as record_slots
 from ._lanczos import Lanczos as Lanczos
 from ._march import (

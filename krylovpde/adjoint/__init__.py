@@ -1,6 +1,7 @@
 """How an action is differentiated: one strategy per file."""
 
 from ._base import AbstractAdjoint as AbstractAdjoint, Report as Report, check_pair as check_pair
+from ._checkpointed import CheckpointedAdjoint as CheckpointedAdjoint
 from ._direct import DirectAdjoint as DirectAdjoint
 from ._iteration import IterationAdjoint as IterationAdjoint
 from ._reversible import ReversibleAdjoint as ReversibleAdjoint

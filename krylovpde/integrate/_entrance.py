@@ -9,9 +9,10 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Lanczos, has_known_spectrum
+from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Faber, Lanczos, has_known_range, has_known_spectrum
 from ..adjoint import (
     AbstractAdjoint,
+    CheckpointedAdjoint,
     DirectAdjoint,
     IterationAdjoint,
     ReversibleAdjoint,
@@ -131,6 +132,10 @@ def _static(value: Any, name: str) -> float:
         raise TypeError(message) from error
 
 
+# Those that messages name; every method has one of them.
+_ADJOINTS = (TwoSidedAdjoint(), ReversibleAdjoint(), CheckpointedAdjoint(), IterationAdjoint(), DirectAdjoint())
+
+
 def choose(
     operator: lx.AbstractLinearOperator,
     order: int,
@@ -148,16 +153,16 @@ def choose(
         method = Chebyshev() if driven else _method_for(operator, order, onwards)
     if not isinstance(method, AbstractMethod):
         message = (
-            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), ShiftInvert(), Dense(), got "
-            f"{method!r}."
+            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), Faber(), ShiftInvert(), Dense(), "
+            f"got {method!r}."
         )
         raise TypeError(message)
     if adjoint is None:
         adjoint = _adjoint_for(method)
     if not isinstance(adjoint, AbstractAdjoint):
         message = (
-            "`adjoint` must be None or one of TwoSidedAdjoint(), ReversibleAdjoint(), IterationAdjoint(), "
-            f"DirectAdjoint(), got {adjoint!r}."
+            "`adjoint` must be None or one of TwoSidedAdjoint(), ReversibleAdjoint(), CheckpointedAdjoint(), "
+            f"IterationAdjoint(), DirectAdjoint(), got {adjoint!r}."
         )
         raise TypeError(message)
     if driven and not isinstance(method, Chebyshev):
@@ -167,28 +172,35 @@ def choose(
     if order == 2 and isinstance(method, Lanczos | Chebyshev) and not is_self_adjoint(operator):
         message = f"`method={method.name}()` serves an equation of second order only if its operator is self-adjoint."
         raise ValueError(message)
-    check_pair(method, adjoint, (TwoSidedAdjoint(), ReversibleAdjoint(), IterationAdjoint(), DirectAdjoint()))
+    if order == 2 and isinstance(method, Faber):
+        message = "`method=Faber()` serves equations of first order in time only."
+        raise ValueError(message)
+    check_pair(method, adjoint, _ADJOINTS)
     return method, adjoint
 
 
 def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
+    even = (
+        onwards and isinstance(operator, FluxOperator) and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
+    )
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
         # have them. Waves on those are bound by the same eigenvalues, whatever the method.
         # Backwards in time a polynomial for the whole spectrum is drowned by modes that smooth data do not have.
-        even = (
-            onwards
-            and isinstance(operator, FluxOperator)
-            and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
-        )
         return Chebyshev() if even or (order == 2 and has_known_spectrum(operator)) else Lanczos()
-    return Lanczos() if order == 1 and is_skew_adjoint(operator) else Arnoldi()
+    if order == 1 and is_skew_adjoint(operator):
+        return Lanczos()
+    # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
+    carried = even and isinstance(operator, FluxOperator) and operator.has_transport
+    return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()
 
 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:
     if isinstance(method, Dense):
         return DirectAdjoint()
+    if isinstance(method, Faber):
+        return CheckpointedAdjoint()
     return ReversibleAdjoint() if isinstance(method, Chebyshev) else TwoSidedAdjoint()
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from .._solution import RESULTS, Solution, Statistics
 from ..action import AbstractMethod, Problem
-from ..adjoint import Arguments, ReversibleAdjoint, TwoSidedAdjoint, pull_with_times
+from ..adjoint import Arguments, CheckpointedAdjoint, ReversibleAdjoint, TwoSidedAdjoint, pull_with_times
 from ..operator import weight
 from ._entrance import as_field, as_times, check_square, choose, common_state, real_dtype, tolerances
 from ._run import Options, max_steps_of
@@ -30,7 +30,7 @@ def pullback(
     cotangent: PyTree[ArrayLike],
     *,
     method: AbstractMethod | None = None,
-    adjoint: TwoSidedAdjoint | ReversibleAdjoint | None = None,
+    adjoint: TwoSidedAdjoint | ReversibleAdjoint | CheckpointedAdjoint | None = None,
     rtol: float | None = None,
     atol: float = 0.0,
     max_steps: int | None = None,
@@ -55,8 +55,8 @@ def pullback(
 
     **Raises:**
 
-    As [`krylovpde.expm_multiply`][]; `ValueError` for an adjoint other than `TwoSidedAdjoint` and
-    `ReversibleAdjoint`.
+    As [`krylovpde.expm_multiply`][]; `ValueError` for an adjoint other than `TwoSidedAdjoint`,
+    `ReversibleAdjoint` and `CheckpointedAdjoint`.
     """
     check_square(operator, "pullback")
     field = as_field(vector, operator.in_structure(), "vector")
@@ -68,9 +68,9 @@ def pullback(
     cotangent = as_field(cotangent, like, "cotangent")
     rtol, atol = tolerances(rtol, atol, dtype)
     method, chosen = choose(operator, 1, method, adjoint)
-    if not isinstance(chosen, TwoSidedAdjoint | ReversibleAdjoint):
+    if not isinstance(chosen, TwoSidedAdjoint | ReversibleAdjoint | CheckpointedAdjoint):
         message = (
-            "`pullback` reports on TwoSidedAdjoint() and ReversibleAdjoint(), not on "
+            "`pullback` reports on TwoSidedAdjoint(), ReversibleAdjoint() and CheckpointedAdjoint(), not on "
             f"{chosen.name}(); use jax.vjp for others."
         )
         raise ValueError(message)  # noqa: TRY004
@@ -93,7 +93,7 @@ def _compiled(options: Options, operator: lx.AbstractLinearOperator, field: PyTr
     (field,) = common_state(operator, (field,))
     cotangent = jtu.tree_map(lambda leaf, like: leaf.astype(like.dtype), cotangent, field)
     problem = Problem(operator, weight(operator), None, 1)
-    assert isinstance(options.adjoint, TwoSidedAdjoint | ReversibleAdjoint)
+    assert isinstance(options.adjoint, TwoSidedAdjoint | ReversibleAdjoint | CheckpointedAdjoint)
     rules = options.adjoint.rules(options.settings(), problem, options.throw)
     arguments = Arguments(operator, None, (field,), times)
     direction, durations, report = pull_with_times(rules, arguments, (cotangent,))

@@ -10,8 +10,10 @@ from ._assemble import (
 )
 from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
 from ._block import BlockOperator as BlockOperator
+from ._ellipse import Ellipse as Ellipse
 from ._flux import FluxOperator as FluxOperator
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
+from ._numerical_range import numerical_range as numerical_range
 from ._precision import (
     add_in_precision as add_in_precision,
     cast as cast,

@@ -83,6 +83,12 @@ def general_complex(p):
     return _function(lambda x: p.astype(x.dtype) * _times(matrix, x) - 3.0 * x, jnp.complex128)
 
 
+def carried(p):
+    """Advection and diffusion on a grid: a stencil with transport, which knows its numerical range."""
+    grid = kp.Grid(shape=(SIZE,), lower=(0.0,), upper=(float(SIZE),))
+    return kp.AdvectionDiffusion(grid, 8.0 * p, (6.0 * p**2,), reaction_rate=p).operator()
+
+
 OPERATORS = {
     "self-adjoint": self_adjoint,
     "weighted": weighted,
@@ -90,6 +96,7 @@ OPERATORS = {
     "skew": skew,
     "skew hermitian": skew_hermitian,
     "general": general,
+    "carried": carried,
     "general complex": general_complex,
 }
 

@@ -1,0 +1,195 @@
+"""The adjoint of Faber's recurrence: Clenshaw's, while the forward vectors are made again from checkpoints.
+
+With `X = A - x₀`, the seeds `g_k = Σ_i c_k(t_i) g_i`, `F̃_0 = 2 F_0` and `b_K = b_(K+1) = 0`
+
+    b_k = g_k + (Xᵀ b_(k+1) - a₂ b_(k+2)) / a₁,        k = K-1, …, 1
+    ∂J/∂v = g_0 + (Xᵀ b_1 - 2 a₂ b_2) / a₁,             ∂J/∂θ = (<b_1, dA v> + Σ_(k>=1) <b_(k+1), dA F_k v>) / a₁
+
+It is the exact derivative of the computed value for a fixed ellipse and degree, and as accurate as that: the polynomial
+is accurate on the whole numerical range. The ellipse that holds that of `A` holds that of `Aᵀ`.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from ..action import (
+    FaberSequence,
+    Layout,
+    Pair,
+    Problem,
+    Ring,
+    along_times,
+    coefficients_of,
+    fill,
+    fill_with_gaps,
+    read_pair,
+)
+from ..krylov._space import add, scale
+from ._engine import Wanted
+
+
+class FaberPulled(eqx.Module):
+    """Cotangents of operator, observation and one start; `remade`: pairs of forward terms made again."""
+
+    operator: PyTree
+    observation: PyTree
+    start: PyTree[Array]
+    remade: Array
+
+
+class _Adjoint(eqx.Module):
+    """`b_(k+2)` and `b_(k+1)` before step k, and the sums."""
+
+    older: PyTree[Array]
+    newer: PyTree[Array]
+    operator: PyTree
+    observation: PyTree
+
+
+class _Pull(eqx.Module):
+    """What all steps share."""
+
+    problem: Problem
+    ring: Ring
+    coefficients: Array
+    cotangents: PyTree[Array]
+    parameters: bool = eqx.field(static=True)
+
+    def step(self, k, vector: PyTree[Array] | None, carry: _Adjoint) -> _Adjoint:
+        """`b_k`, and what `F_k v` adds to the sums; without vectors where no parameter asks for them."""
+        image, change = _apply(self.problem, vector, carry.newer)
+        b = add(self.seed(k), self.ring.next(image, carry.newer, carry.older))
+        operator = add(carry.operator, change)
+        return _Adjoint(carry.newer, b, operator, add(carry.observation, self.watched(k, vector)))
+
+    def seed(self, k) -> PyTree[Array]:
+        """`g_k` as a field."""
+        observation = self.problem.observation
+        observed = self.observed(k)
+        return observed if observation is None else observation.operator.transpose().mv(observed)
+
+    def observed(self, k) -> PyTree[Array]:
+        """`g_k` as it is kept."""
+        numbers = coefficients_of(self.coefficients, k)
+        return jtu.tree_map(lambda g: jnp.sum(scale(along_times(numbers, g[0]), g), axis=0), self.cotangents)
+
+    def watched(self, k, vector: PyTree[Array] | None) -> PyTree:
+        """The cotangent of the observation's parameters from one vector, where it has any."""
+        theta, rest = eqx.partition(self.problem.observation, eqx.is_inexact_array)
+        if vector is None or not jtu.tree_leaves(theta):
+            return zeros_of(self.problem.observation)
+        _, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).operator.mv(vector), theta)
+        return pull(self.observed(k))[0]
+
+
+def pull_faber(
+    problem: Problem,
+    ring: Ring,
+    sequence: FaberSequence,
+    start: PyTree[Array],
+    cotangents: PyTree[Array],
+    wanted: Wanted,
+    max_degree: int,
+) -> FaberPulled:
+    """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted."""
+    parameters = wanted.parameters and has_parameters(problem)
+    pull = _Pull(problem, ring, sequence.series.coefficients, cotangents, parameters)
+    zeros = jtu.tree_map(jnp.zeros_like, start)
+    carry = _Adjoint(zeros, zeros, zeros_of(problem.operator), zeros_of(problem.observation))
+    pairs = pairs_back(sequence, wanted)
+    if parameters:
+        assert sequence.checkpoints is not None
+        carry, remade = _through_levels(pull, sequence, pairs, Layout(max_degree), carry)
+        first = read_pair(sequence.checkpoints, 0)[1]
+    else:
+        carry = _down(pull, carry, pairs, 1, lambda _: (None, None))
+        remade, first = jnp.zeros_like(pairs), None
+    carry = pull.step(1, first, carry)
+    image, change = _apply(problem, start if parameters else None, carry.newer)
+    # b_0 belongs to F̃_0 = 2 v, which the first step takes half of.
+    b = add(pull.seed(0), ring.next(scale(0.5, image), scale(0.5, carry.newer), carry.older))
+    operator = scale(1.0 / ring.outer, add(carry.operator, change))
+    observation = add(carry.observation, pull.watched(0, scale(2.0, start) if parameters else None))
+    return FaberPulled(operator, observation, scale(2.0, b), remade)
+
+
+def pairs_back(sequence: FaberSequence, wanted: Wanted) -> Array:
+    """How many pairs of steps back: a start of zero has no share in the parameters' cotangent, only one of its own."""
+    return sequence.series.pairs if wanted.state else sequence.pairs
+
+
+def _through_levels(
+    pull: _Pull, sequence: FaberSequence, pairs: Array, layout: Layout, carry: _Adjoint
+) -> tuple[_Adjoint, Array]:
+    """All steps but those of the first pair, from checkpoint to checkpoint backwards, on three levels."""
+    ring, operator = pull.ring, pull.problem.operator
+    checkpoints = sequence.checkpoints
+    assert checkpoints is not None
+    coarse, fine = layout.spacings(sequence.series.pairs)
+
+    def finest(begin, count, pair: Pair, carry: tuple[_Adjoint, Pair]) -> tuple[_Adjoint, Pair]:
+        adjoint, buffer = carry
+        buffer = fill(ring, operator, buffer, pair, count)
+        vectors = lambda index: read_pair(buffer, index - begin)  # noqa: E731
+        return _down(pull, adjoint, begin + count, jnp.maximum(begin, 1), vectors), buffer
+
+    def middle(begin, count, pair: Pair, carry):
+        (adjoint, buffer, coarser), remade = carry
+        coarser = fill_with_gaps(ring, operator, coarser, pair, count, fine)
+        adjoint, buffer = _backwards(finest, begin, count, fine, coarser, (adjoint, buffer))
+        # This level makes the pairs up to its last checkpoint again, the finest one all that are none.
+        segments = (count + fine - 1) // fine
+        return (adjoint, buffer, coarser), remade + (segments - 1) * fine + count - segments
+
+    room = (carry, layout.empty((carry.newer, carry.newer)), layout.empty((carry.newer, carry.newer)))
+    (carry, _, _), remade = _backwards(middle, 0, pairs, coarse, checkpoints, (room, jnp.zeros_like(pairs)))
+    return carry, remade
+
+
+def _backwards(visit: Any, begin, count, spacing, checkpoints: Pair, carry: Any) -> Any:
+    """`visit(begin, count, pair, carry)` for each segment of `count` pairs, the last one first."""
+    segments = (count + spacing - 1) // spacing
+
+    def body(place, carry):
+        offset = (segments - 1 - place) * spacing
+        length = jnp.minimum(spacing, count - offset)
+        return visit(begin + offset, length, read_pair(checkpoints, segments - 1 - place), carry)
+
+    return lax.fori_loop(0, segments, body, carry)
+
+
+def _down(pull: _Pull, carry: _Adjoint, above, lowest, vectors: Any) -> _Adjoint:
+    """The steps of the pairs `above - 1, …, lowest`."""
+
+    def body(place, carry: _Adjoint) -> _Adjoint:
+        pair = above - 1 - place
+        older, newer = vectors(pair)
+        return pull.step(2 * pair, older, pull.step(2 * pair + 1, newer, carry))
+
+    return lax.fori_loop(0, above - lowest, body, carry)
+
+
+def _apply(problem: Problem, x: PyTree[Array] | None, cotangent: PyTree[Array]) -> tuple[PyTree[Array], PyTree]:
+    """`Aᵀ b`, and the cotangent `<b, dA x>` of the operator's parameters."""
+    theta, rest = eqx.partition(problem.operator, eqx.is_inexact_array)
+    transposed = problem.operator.transpose().mv(cotangent)
+    if x is None or not jtu.tree_leaves(theta):
+        return transposed, jtu.tree_map(jnp.zeros_like, theta)
+    _, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).mv(x), theta)
+    return transposed, pull(cotangent)[0]
+
+
+def has_parameters(problem: Problem) -> bool:
+    """Whether operator or observation has anything to differentiate."""
+    return bool(jtu.tree_leaves(eqx.filter((problem.operator, problem.observation), eqx.is_inexact_array)))
+
+
+def zeros_of(tree: Any) -> PyTree:
+    """Zeros in the place of the inexact arrays."""
+    return jtu.tree_map(jnp.zeros_like, eqx.filter(tree, eqx.is_inexact_array))
