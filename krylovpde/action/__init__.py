@@ -3,6 +3,7 @@
 from ._arnoldi import Arnoldi as Arnoldi
 from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
 from ._batch import batch_any as batch_any, batch_max as batch_max
+from ._conjugate_gradient import Solved as Solved
 from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
 from ._dense import Dense as Dense
 from ._grow import record_slots as record_slots
@@ -29,5 +30,13 @@ from ._recurrence import (
     run_recurrences as run_recurrences,
 )
 from ._reduction import Reduction as Reduction, lift as lift
+from ._resolvent import (
+    Solver as Solver,
+    Task as Task,
+    resolvent as resolvent,
+    transposed_resolvent as transposed_resolvent,
+)
+from ._shift import shift_and_task as shift_and_task
 from ._shift_invert import ShiftInvert as ShiftInvert
+from ._shift_invert_arnoldi import ShiftInvertArnoldi as ShiftInvertArnoldi
 from ._spectrum import Spectrum as Spectrum, like_of as like_of

@@ -26,7 +26,19 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PyTree, Real
 
 from .._solution import RESULTS
-from ..action import AbstractKrylov, Arnoldi, Observation, Problem, Settings, select, shift_chain
+from ..action import (
+    AbstractKrylov,
+    Arnoldi,
+    Observation,
+    Problem,
+    Settings,
+    ShiftInvert,
+    ShiftInvertArnoldi,
+    resolvent,
+    select,
+    shift_and_task,
+    shift_chain,
+)
 from ..krylov._space import add, norm, scale
 from ..operator import weight
 from ._base import Report
@@ -39,6 +51,7 @@ from ._tangent import TangentOperator
 
 _TANGENT_SHARE = 10.0
 _ALL = Wanted()
+_ESTIMATE_TOLERANCE = 0.1
 
 
 class Rules(eqx.Module):
@@ -65,10 +78,16 @@ class Rules(eqx.Module):
         if not isinstance(tight.method, AbstractKrylov):
             # A polynomial of the pair is the derivative of the polynomial: nothing about it changes.
             return Rules(tight, self.engine, self.order, 1.0, self.throw)
-        method = tight.method if isinstance(tight.method, Arnoldi) else Arnoldi()
+        method = _method_of_tangents(tight.method, self.order)
         max_steps = max(tight.max_steps, method.max_steps)
         settings = Settings(method, tight.rtol, tight.atol, max_steps)
         return Rules(settings, self.engine, self.order, 1.0, self.throw)
+
+
+def _method_of_tangents(method: AbstractKrylov, order: int) -> AbstractKrylov:
+    if isinstance(method, Arnoldi | ShiftInvertArnoldi):
+        return method
+    return method.of_tangents() if isinstance(method, ShiftInvert) and order == 1 else Arnoldi()
 
 
 class Arguments(eqx.Module):
@@ -330,9 +349,22 @@ def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Argum
 def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, cotangents) -> Array:
     """By how much a tangent is enlarged: until it is `_TANGENT_SHARE` times the state, by a first-order estimate.
 
-    The estimate is `t dA v`. It says nothing where the perturbation lies far from the data, so the tangent is taken for
-    at least a small share (`_headroom`) of what the perturbation does to a rough field as large as the state. A power
-    of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    A power of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    """
+    estimate = _implicit_change if isinstance(rules.settings.method, ShiftInvert) else _explicit_change
+    ratios = [_ratio(*estimate(rules, arguments, direction))]
+    if cotangents is not None:
+        ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
+    factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
+    factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
+    return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+
+
+def _explicit_change(rules: Rules, arguments: Arguments, direction: Direction) -> tuple[Array, Array]:
+    """The sizes of the state and of its change, by `t dA v`.
+
+    The estimate says nothing where the perturbation lies far from the data, so the change is taken for at least a small
+    share (`_headroom`) of what the perturbation does to a rough field as large as the state.
     """
     tangent = TangentOperator(arguments.operator, direction.operator)
     duration = jnp.max(jnp.abs(arguments.times)) ** rules.order
@@ -343,13 +375,31 @@ def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, co
     shaken = norm(tangent.mv((rough, zero))[1]) * _ratio(size, norm(rough))
     shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
     duration = duration.astype(size.dtype)
-    change = jnp.maximum(norm(direction.state), duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
-    ratios = [_ratio(size, change)]
-    if cotangents is not None:
-        ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
-    factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
-    factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
-    return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+    return size, jnp.maximum(norm(direction.state), duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
+
+
+def _implicit_change(rules: Rules, arguments: Arguments, direction: Direction) -> tuple[Array, Array]:
+    """The same by one step of the implicit Euler method with the pair, in the operator's norm.
+
+    Of a stiff problem `t dA v` says nothing at all: for a point of data on a radial grid it was 2e11 times the change, which
+    would have drowned the tangent in the state's tolerance.
+    """
+    pair = TangentOperator(arguments.operator, direction.operator)
+    mass = jax.lax.stop_gradient(weight(arguments.operator))
+    duration = jnp.max(jnp.abs(arguments.times))
+    method = rules.settings.method
+    task = shift_and_task(pair, 1.0, duration, _ESTIMATE_TOLERANCE, method.max_iterations)[1]
+    solve = resolvent(pair, task)
+    start, change = arguments.state[0], direction.state[0]
+    if len(arguments.state) > 1:
+        start = add(start, scale(duration, arguments.state[1]))
+        change = add(change, scale(duration, direction.state[1]))
+    value, moved = solve((start, change)).value
+    size = jnp.maximum(norm(arguments.state[0], mass), norm(value, mass))
+    rough = jtu.tree_map(_rough, start)
+    shaken = norm(solve((rough, jtu.tree_map(jnp.zeros_like, rough))).value[1], mass) * _ratio(size, norm(rough, mass))
+    shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
+    return size, jnp.maximum(norm(moved, mass), shaken / _headroom(size.dtype))
 
 
 def _rough(like: Array) -> Array:
