@@ -23,6 +23,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Inexact, Real
 
+from ._hessenberg import solve_scaled
+
 
 class Hessenberg(eqx.Module):
     """A resolvent's Hessenberg matrix `T` (padded with zeros), its `γ`, and what the spectrum of `A` lies left of."""
@@ -76,11 +78,9 @@ def _resolve(
     small: Hessenberg, nodes: Complex[Array, " nodes"], right: Inexact[Array, "nodes m"]
 ) -> Complex[Array, "nodes m"]:
     """`(z - H)⁻¹ right = γ T ((γz - 1) T + I)⁻¹ right` for each node."""
-    matrix, shift = small.matrix.astype(nodes.dtype), small.shift.astype(nodes.dtype)
-    identity = jnp.eye(matrix.shape[0], dtype=nodes.dtype)
-    systems = (shift * nodes - 1.0)[:, None, None] * matrix + identity
-    solved = jnp.linalg.solve(systems, right.astype(nodes.dtype)[..., None])[..., 0]
-    return shift * jnp.matmul(solved, matrix.T, precision=lax.Precision.HIGHEST)
+    shift = small.shift.astype(nodes.dtype)
+    solved = solve_scaled(small.matrix, shift * nodes - 1.0, right.astype(nodes.dtype))
+    return shift * jnp.matmul(solved, small.matrix.astype(nodes.dtype).T, precision=lax.Precision.HIGHEST)
 
 
 def _sum_nodes(weights: Array, columns: Array, like: Array) -> Array:

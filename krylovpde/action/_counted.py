@@ -26,7 +26,10 @@ class Cost(eqx.Module):
 
 
 class Counted(eqx.Module):
-    """A `LanczosState` or `ArnoldiState` with its cost; `grow` sees the fields of the space."""
+    """A `LanczosState` or `ArnoldiState` with its cost; `grow` sees the fields of the space.
+
+    `eqx.tree_at` looks at the fields with markers in the place of arrays, hence the wide annotations.
+    """
 
     space: Any
     cost: Cost
@@ -36,22 +39,22 @@ class Counted(eqx.Module):
         self.cost = Cost(jnp.zeros((), jnp.int32), jnp.zeros((), bool)) if cost is None else cost
 
     @property
-    def basis(self) -> PyTree[Array]:
+    def basis(self) -> Any:
         """Of the space."""
         return self.space.basis
 
     @property
-    def residual_norm(self) -> Array:
+    def residual_norm(self) -> Any:
         """Of the space."""
         return self.space.residual_norm
 
     @property
-    def dimension(self) -> Array:
+    def dimension(self) -> Any:
         """Of the space."""
         return self.space.dimension
 
     @property
-    def done(self) -> Array:
+    def done(self) -> Any:
         """Of the space."""
         return self.space.done
 
