@@ -3,8 +3,8 @@
 from ._arnoldi import Arnoldi as Arnoldi
 from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
 from ._batch import batch_any as batch_any, batch_max as batch_max
-from ._conjugate_gradient import Solved as Solved
 from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
+from ._conjugate_gradient import Solved as Solved
 from ._dense import Dense as Dense
 from ._grow import record_slots as record_slots
 from ._lanczos import Lanczos as Lanczos

@@ -5,8 +5,9 @@ The family `F_l(t, H) e_1` (see `_family`, order 1) has the Laplace transforms $
 $$F_l(t, H) e_1 = \frac{1}{2\pi i} \int e^{zt} z^{-l} (z - H)^{-1} e_1\, dz
     \approx \sum_k \frac{w_k}{t} e^{at} z_k^{-l} (z_k - H)^{-1} e_1, \qquad z_k = a + \zeta_k / t,$$
 
-on the parabola around the spectrum left of `a` for which N nodes leave an error of $2.85^{-N}$ (Weideman, Trefethen 2007).
-A product of two transforms is the transform of a convolution, which is what pairs a forward with an adjoint space.
+on the parabola around the spectrum left of `a` for which N nodes leave an error of $2.85^{-N}$ (Weideman, Trefethen
+2007). A product of two transforms is the transform of a convolution, which is what pairs a forward with an adjoint
+space.
 
 Why not `exp(tH)` by scaling and squaring: the `H = (I - T⁻¹)/γ` of a resolvent's Hessenberg `T` has entries up to the
 spectral radius, and at `t‖H‖ = 1e9` squaring loses nine digits of the slow modes. Here `T` is never inverted,
@@ -54,8 +55,8 @@ def contour_pairing(
 ) -> Inexact[Array, "k m"]:
     """`∫₀ˢ F_i(s - r, G) e_1 (F_l(offset + r, H) e_1)ᵀ dr` for `s = span`: the transform of a product.
 
-    From the offset on, `F_l` is an evolution with the sources `(offset + r)^(l-1)/(l-1)!` along `e_1`, whose transform is
-    `Σ_j offset^(l-j)/(l-j)! z^-j`, `j = 1 … l`.
+    From the offset on, `F_l` is an evolution with the sources `(offset + r)^(l-1)/(l-1)!` along `e_1`, whose transform
+    is `Σ_j offset^(l-j)/(l-j)! z^-j`, `j = 1 … l`.
     """
     positive = span > 0
     bound = jnp.maximum(dual.bound, primal.bound)

@@ -71,6 +71,7 @@ def counted_step(step: Callable, solve: Solver, weight: Weight, state: Counted) 
     (solved,) = solves
     alive = ~state.done
     applications = state.cost.applications + jnp.where(alive, solved.applications, 0)
-    failed = state.cost.failed | (alive & ~solved.good)
+    # What is not finite from the start is not the solver's fault, and has its own result.
+    failed = state.cost.failed | (alive & ~solved.good & jnp.isfinite(state.residual_norm))
     space = eqx.tree_at(lambda s: s.done, space, space.done | failed)
     return Counted(space, Cost(applications, failed))

@@ -4,14 +4,14 @@
 
     P = Σ (I - γ (N_1 ⊗ I ⊗ … + I ⊗ N_2 ⊗ … + …)) Σ,        P⁻¹ = Σ⁻¹ (⊗ Q_a) (1 - γ Σ_a λ_a)⁻¹ (⊗ Q_aᵀ) Σ⁻¹
 
-with one tridiagonal matrix `N_a = Q_a λ_a Q_aᵀ` per axis (Lynch, Rice, Thomas 1964) on the cells of that axis, graded or not,
-and the diagonal scaling `Σ` that gives P the diagonal of `I - γN`. The conductances of `N_a` are geometric means of the
-symmetrised entries over the other axes; reactions and walls are split among the axes by their means. What is separable
-is thus exact: a constant diffusivity and capacity on a graded grid take one iteration.
+with one tridiagonal matrix `N_a = Q_a λ_a Q_aᵀ` per axis (Lynch, Rice, Thomas 1964) on the cells of that axis, graded
+or not, and the diagonal scaling `Σ` that gives P the diagonal of `I - γN`. The conductances of `N_a` are geometric
+means of the symmetrised entries over the other axes; reactions and walls are split among the axes by such means. What
+is separable is thus exact: a constant diffusivity and capacity on a graded grid take one iteration.
 
 The scaling is what keeps large contrasts in hand, as for Concus and Golub (1973), who scale by the root of the
-diffusivity. Iterations for a residual of 1e-10, on 64 × 64 cells graded by 1e3 along both axes, for γ = 3e-5, 3e-3 and
-0.3 of the time in which the unit square mixes:
+diffusivity. Iterations for a residual of 1e-10, on 64 × 64 cells closed, graded by 1e3 along both axes, for γ = 3e-5,
+3e-3 and 0.3 of the time in which the unit square mixes:
 
 | diffusivity, contrast | no scaling | half of it (root of Σ) | Σ | Σ, arithmetic means |
 |---|---|---|---|---|
@@ -25,7 +25,7 @@ diffusivity. Iterations for a residual of 1e-10, on 64 × 64 cells graded by 1e3
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Real
 
+from .._custom_types import ArrayOrNumPy
 from ..grid import AbstractGrid
 from ..operator import FluxOperator, row_sums, stencil
 
@@ -67,13 +68,13 @@ class FastDiagonal(eqx.Module):
         return self.after.astype(dtype) * field
 
 
-def fast_diagonal(operator: FluxOperator, weight: Real[Array, "..."], shift: Real[Array, ""]) -> FastDiagonal:
+def fast_diagonal(operator: FluxOperator, weight: Real[ArrayOrNumPy, "..."], shift: Real[Array, ""]) -> FastDiagonal:
     """The preconditioner of `I - shift A`, a constant to every derivative. One `eigh` per axis."""
     operator, weight, shift = lax.stop_gradient((operator, jnp.asarray(weight), shift))
     grid = operator.grid
     centre, neighbours = stencil(operator)
     entries = {(axis, offset): values for axis, offset, values in neighbours}
-    growth = _split(row_sums(operator), grid.ndim)
+    growth = _split(row_sums(operator))
     matrices = []
     for axis in range(grid.ndim):
         up, down = entries[axis, 1], entries[axis, -1]
@@ -109,10 +110,31 @@ def _axis_matrix(grid: AbstractGrid, axis: int, entries: Array, growth: Array) -
     return matrix.at[here, here].add(-entries * ratio).at[there, there].add(-entries / ratio)
 
 
-def _split(field: Array, ndim: int) -> list[Array]:
-    """`f_a` along each axis whose sum is the field, if it is such a sum."""
-    mean = jnp.mean(field)
-    return [jnp.mean(field, axis=_others(ndim, axis)) - mean * ((ndim - 1) / ndim) for axis in range(ndim)]
+def _split(field: Array) -> list[Array]:
+    """`f_a` along each axis whose sum is the field, if it is such a sum.
+
+    Means over the other axes without their outermost cells: what the walls across *those* axes take out is no part of
+    `f_a`. With a Dirichlet wall and a diffusivity of contrast 10 along it, means over all cells took 856 iterations
+    where these take 30.
+    """
+    ndim = field.ndim
+    common = _typical(_inner(field, range(ndim)), tuple(range(ndim))) * ((ndim - 1) / ndim)
+    others = [_others(ndim, axis) for axis in range(ndim)]
+    return [_typical(_inner(field, axes), axes) - common for axes in others]
+
+
+def _inner(field: Array, axes: Sequence[int]) -> Array:
+    """Without the outermost cells along the axes, where anything is left."""
+    return field[tuple(slice(1, -1) if i in axes and n > 2 else slice(None) for i, n in enumerate(field.shape))]
+
+
+def _typical(field: Array, axes: tuple[int, ...]) -> Array:
+    """The geometric mean of numbers of one sign, as for the faces; the arithmetic mean of others."""
+    mean = jnp.mean(field, axis=axes, keepdims=True)
+    same = jnp.all(field * mean > 0, axis=axes, keepdims=True)
+    logarithms = jnp.log(jnp.where(same, jnp.abs(field), 1.0))
+    geometric = jnp.sign(mean) * jnp.exp(jnp.mean(logarithms, axis=axes, keepdims=True))
+    return jnp.where(same, geometric, mean).squeeze(axes)
 
 
 def _outer_sum(lists: list[Array]) -> Array:

@@ -10,9 +10,9 @@ def solve_scaled(
 ) -> Complex[Array, "nodes m"]:
     """`(factor T + I)⁻¹ right` for each factor and its right-hand side, with T upper Hessenberg.
 
-    QR by one rotation per column, row by row, for all systems at once: `m²` operations each. `jax.numpy.linalg.solve` of a
-    stack of matrices takes as long (1 ms for 16 of size 64), but on a CPU with two threads two such calls side by side
-    waited for each other for ever, in every twentieth Hessian-vector product.
+    QR by one rotation per column, row by row, for all systems at once: `m²` operations each. `jax.numpy.linalg.solve`
+    of a stack of matrices takes as long (1 ms for 16 of size 64), but on a CPU with two threads two such calls side by
+    side waited for each other for ever, in every twentieth Hessian-vector product.
     """
     size = matrix.shape[0]
     index = jnp.arange(size, dtype=jnp.int32)

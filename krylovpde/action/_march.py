@@ -469,8 +469,8 @@ def _judge(settings, result, active, more, spaces, counters, time, end, goal):
     late = more & (counters.steps >= settings.max_steps)
     outcome = RESULTS.where(late, RESULTS.max_steps_reached, RESULTS.successful)
     outcome = RESULTS.where(stuck, RESULTS.step_underflow, outcome)
-    outcome = worst([settings.krylov.outcome(space) for space in spaces], outcome)
     outcome = RESULTS.where(finite, outcome, RESULTS.nonfinite)
+    outcome = worst([settings.krylov.outcome(space) for space in spaces], outcome)
     return RESULTS.where(result == RESULTS.successful, outcome, result)
 
 

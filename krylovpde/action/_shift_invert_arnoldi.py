@@ -30,12 +30,12 @@ class _Small(eqx.Module):
 
 
 class ShiftInvertArnoldi(AbstractKrylov):
-    r"""Arnoldi's method with the resolvent of the operator of a tangent, $\begin{pmatrix} A & 0 \\ dA & A \end{pmatrix}$.
+    r"""Arnoldi's method with the resolvent of a tangent's operator $\mathcal A$, of blocks `A, 0` and `dA, A`.
 
-    $(I - \gamma \mathcal A)^{-1} V_m = V_m T_m + \dots$ by classical Gram–Schmidt done twice, in the inner product of the
-    weight, then $f(t\mathcal A) v \approx \|v\| V_m f(tH_m) e_1$ with $H_m = (I - T_m^{-1})/\gamma$, which is never
-    formed: `_contour`. A resolvent takes two solves with `A` and a product with `dA`. What `ShiftInvert` becomes in
-    forward mode and in second derivatives. Not for negative durations, where the stiff modes grow beyond all numbers.
+    $(I - \gamma \mathcal A)^{-1} V_m = V_m T_m + \dots$ by classical Gram–Schmidt done twice, in the inner product of
+    the weight, then $f(t\mathcal A) v \approx \|v\| V_m f(tH_m) e_1$ with $H_m = (I - T_m^{-1})/\gamma$, which is
+    never formed: `_contour`. A resolvent takes two solves with `A` and a product with `dA`. What `ShiftInvert` becomes
+    in forward mode and in second derivatives. Not for negative durations, where stiff modes grow beyond all numbers.
     """
 
     max_dimension: int = eqx.field(static=True)

@@ -259,8 +259,8 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
     finite = jnp.all(jnp.isfinite(scales)) & jnp.isfinite(counters.error)
     stuck = moving & ((time == carry.time) | (counters.steps >= _STEPS_FACTOR * settings.max_steps))
     outcome = RESULTS.where(stuck, RESULTS.step_underflow, RESULTS.successful)
-    outcome = worst([settings.krylov.outcome(space) for space in dual_spaces], outcome)
     outcome = RESULTS.where(finite, outcome, RESULTS.nonfinite)
+    outcome = worst([settings.krylov.outcome(space) for space in dual_spaces], outcome)
     failed = outcome != RESULTS.successful
     result = RESULTS.where(pulled.result == RESULTS.successful, outcome, pulled.result)
     pulled = eqx.tree_at(lambda p: (p.counters, p.result), pulled, (counters, result))

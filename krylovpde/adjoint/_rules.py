@@ -381,8 +381,8 @@ def _explicit_change(rules: Rules, arguments: Arguments, direction: Direction) -
 def _implicit_change(rules: Rules, arguments: Arguments, direction: Direction) -> tuple[Array, Array]:
     """The same by one step of the implicit Euler method with the pair, in the operator's norm.
 
-    Of a stiff problem `t dA v` says nothing at all: for a point of data on a radial grid it was 2e11 times the change, which
-    would have drowned the tangent in the state's tolerance.
+    Of a stiff problem `t dA v` says nothing at all: for a point of data on a radial grid it was 2e11 times the change,
+    which would have drowned the tangent in the state's tolerance.
     """
     pair = TangentOperator(arguments.operator, direction.operator)
     mass = jax.lax.stop_gradient(weight(arguments.operator))
