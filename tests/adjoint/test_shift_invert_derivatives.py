@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-import pytest
 
 import krylovpde as kp
 from tests.helpers import relative_error
@@ -85,12 +84,14 @@ def test_tangents():
 
 
 def test_hessian_products():
-    mine, theirs = hessian(ours), hessian(dense)
+    # The derivative in the capacity of a rough start is made of `A u`, which no tolerance on `u` bounds: at rtol = 1e-9
+    # that block was wrong by 4e-5 (all others by 1e-6 at most), at 1e-11 by 2e-11.
+    mine, theirs = hessian(lambda arguments, t: ours(arguments, t, rtol=1e-11)), hessian(dense)
     for t in map(jnp.asarray, TIMES):
         for index in range(len(POINT)):
             one, other = mine(POINT, only(index), t), theirs(POINT, only(index), t)
             for block, expected in zip(one, other, strict=True):
-                assert relative_error(block, expected) < 1e-5
+                assert relative_error(block, expected) < 1e-6
 
 
 def test_a_tangent_needs_few_solves():
@@ -174,12 +175,13 @@ def test_the_plane():
         assert relative_error(mine, theirs) < 1e-5
 
 
-@pytest.mark.parametrize("t", [-0.01])
-def test_backwards_in_time_is_told(t):
-    equation = kp.Diffusion(GRID, KAPPA).operator()
-    with pytest.raises(Exception, match="too short"):
-        jax.jvp(
-            lambda scale: kp.expm_multiply(scale * equation, START, t, method=kp.ShiftInvert()).value,
-            (jnp.asarray(1.0),),
-            (jnp.asarray(1.0),),
-        )
+def test_backwards_in_time_is_told():
+    # The value of so short a step backwards is right; its tangent has no contour, and says so instead of guessing.
+    operator, t = kp.Diffusion(GRID, KAPPA).operator(), -1e-7
+
+    def function(factor):
+        return kp.expm_multiply(factor * operator, START, t, method=kp.ShiftInvert(), throw=False).value
+
+    value, change = jax.jvp(function, (jnp.asarray(1.0),), (jnp.asarray(1.0),))
+    assert GRID.norm(value - START) < 1e-5 * GRID.norm(START)
+    assert bool(jnp.all(jnp.isnan(change)))
