@@ -388,12 +388,12 @@ def _implicit_change(rules: Rules, arguments: Arguments, direction: Direction) -
     mass = jax.lax.stop_gradient(weight(arguments.operator))
     duration = jnp.max(jnp.abs(arguments.times))
     method = rules.settings.method
+    assert isinstance(method, ShiftInvert)
     task = shift_and_task(pair, 1.0, duration, _ESTIMATE_TOLERANCE, method.max_iterations)[1]
     solve = resolvent(pair, task)
     start, change = arguments.state[0], direction.state[0]
-    if len(arguments.state) > 1:
-        start = add(start, scale(duration, arguments.state[1]))
-        change = add(change, scale(duration, direction.state[1]))
+    for source, source_change in zip(arguments.state[1:2], direction.state[1:2], strict=True):
+        start, change = add(start, scale(duration, source)), add(change, scale(duration, source_change))
     value, moved = solve((start, change)).value
     size = jnp.maximum(norm(arguments.state[0], mass), norm(value, mass))
     rough = jtu.tree_map(_rough, start)

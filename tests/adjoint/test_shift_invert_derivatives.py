@@ -95,7 +95,7 @@ def test_hessian_products():
 
 
 def test_a_tangent_needs_few_solves():
-    # What a polynomial space would need 1e5 applications for. A tangent's resolvent is two solves and a product with dA.
+    # A polynomial space would need 1e5 applications. A tangent's resolvent is two solves and a product with dA.
     from krylovpde.action import Problem, Schedule, Settings, ShiftInvertArnoldi, march
     from krylovpde.adjoint._tangent import TangentOperator
     from krylovpde.operator import weight
