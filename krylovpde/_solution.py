@@ -26,6 +26,11 @@ class RESULTS(eqx.Enumeration):
         "does not allow it. `solution.stats.error_estimate` (with throw=False) holds the error that was reached. "
         "Loosen `rtol`, use float64, or raise the dimension."
     )
+    inner_solve_failed = (
+        "krylovpde.ShiftInvert could not solve a linear system: conjugate gradients did not converge within "
+        "`max_iterations`, or the operator is not self-adjoint in its weight. Raise "
+        "`krylovpde.ShiftInvert(max_iterations=...)`, or check the tags with `krylovpde.verify.structure_test`."
+    )
     step_underflow = (
         "krylovpde had to take steps that are too short to advance the time: the operator is far too stiff for a "
         "polynomial Krylov method in this precision. Use fewer decades of stiffness, or float64."

@@ -12,6 +12,7 @@ from ._checkpoints import (
     fill_with_gaps as fill_with_gaps,
     read_pair as read_pair,
 )
+from ._conjugate_gradient import Solved as Solved
 from ._dense import Dense as Dense
 from ._driven import (
     Driven as Driven,
@@ -55,5 +56,13 @@ from ._recurrence import (
     run_recurrences as run_recurrences,
 )
 from ._reduction import Reduction as Reduction, lift as lift
+from ._resolvent import (
+    Solver as Solver,
+    Task as Task,
+    resolvent as resolvent,
+    transposed_resolvent as transposed_resolvent,
+)
+from ._shift import shift_and_task as shift_and_task
 from ._shift_invert import ShiftInvert as ShiftInvert
+from ._shift_invert_arnoldi import ShiftInvertArnoldi as ShiftInvertArnoldi
 from ._spectrum import Spectrum as Spectrum, like_of as like_of

@@ -9,6 +9,7 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
+from .._solution import RESULTS
 from ..krylov._arnoldi import ArnoldiState, arnoldi_start, arnoldi_step
 from ._base import AbstractKrylov, check_max_dimension
 from ._family import matrix_family
@@ -67,9 +68,10 @@ class Arnoldi(AbstractKrylov):
         weight: Weight,
         start: PyTree[Array],
         goal: Real[Array, ""],
+        tolerance: float,
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
-        del goal  # one space serves all durations
+        del goal, tolerance  # one space serves all durations, and products are exact
         capacity = self.capacity(operator)
         return grow(
             arnoldi_start(start, weight, capacity),
@@ -101,6 +103,9 @@ class Arnoldi(AbstractKrylov):
         reach = 6.0 if order == 1 else 4.0
         length = reach * reduction.dimension.astype(size.dtype) / jnp.where(size > 0, size ** (1.0 / order), 1.0)
         return jnp.where(size > 0, length, jnp.inf)
+
+    def outcome(self, reduction: Reduction) -> RESULTS:
+        return RESULTS.successful
 
     def dual(
         self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]

@@ -8,6 +8,7 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
+from .._solution import RESULTS
 from ._reduction import Reduction
 
 
@@ -50,11 +51,13 @@ class AbstractKrylov(AbstractMethod):
         weight: Weight,
         start: PyTree[Array],
         goal: Real[Array, ""],
+        tolerance: float,
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
         """Grows a Krylov space from `start` until `accept(reduction)`, breakdown, or full capacity.
 
-        `goal` is the duration that the space is for; `accept` sees a reduction whose `basis` is None.
+        `goal` is the duration that the space is for, `tolerance` the relative error that is allowed, for whoever solves
+        systems; `accept` sees a reduction whose `basis` is None.
         """
 
     @abc.abstractmethod
@@ -78,6 +81,10 @@ class AbstractKrylov(AbstractMethod):
     @abc.abstractmethod
     def longest(self, order: int, reduction: Reduction) -> Real[Array, ""]:
         """No step longer than this is worth trying from a full space (infinite where a trial costs little)."""
+
+    @abc.abstractmethod
+    def outcome(self, reduction: Reduction) -> RESULTS:
+        """Whether the space could be built at all: a member of `RESULTS`."""
 
     @abc.abstractmethod
     def dual(

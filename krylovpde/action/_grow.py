@@ -1,11 +1,11 @@
 """Growing a Krylov space until it is good enough, in buffers of static size."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -80,7 +80,7 @@ def grow(
         state = lax.fori_loop(lower, limits[k], lambda _, state: step(state), state)
         small = lax.switch(k, [functools.partial(_summarise, summarise, count) for count in checks], state)
         good = accept(reduction_of(state, small, None)) & ~state.done
-        return k + 1, dataclasses.replace(state, done=state.done | good), small
+        return k + 1, eqx.tree_at(lambda state: state.done, state, state.done | good), small
 
     def working(carry) -> Bool[Array, ""]:
         k, state, _ = carry

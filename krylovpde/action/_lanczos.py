@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import Weight
+from .._solution import RESULTS
 from ..krylov._lanczos import LanczosState, lanczos_start, lanczos_step
 from ..operator import is_self_adjoint, is_skew_adjoint
 from ._base import AbstractKrylov, check_max_dimension
@@ -90,9 +91,10 @@ class Lanczos(AbstractKrylov):
         weight: Weight,
         start: PyTree[Array],
         goal: Real[Array, ""],
+        tolerance: float,
         accept: Callable[[Reduction], Array],
     ) -> Reduction:
-        del goal  # one space serves all durations
+        del goal, tolerance  # one space serves all durations, and products are exact
         capacity = self.capacity(operator)
         sign = 1 if is_self_adjoint(operator) else -1
         state = lanczos_start(start, weight, capacity, sign=sign)
@@ -126,6 +128,9 @@ class Lanczos(AbstractKrylov):
 
     def longest(self, order: int, reduction: Reduction) -> Real[Array, ""]:
         return jnp.full_like(reduction.norm, jnp.inf)
+
+    def outcome(self, reduction: Reduction) -> RESULTS:
+        return RESULTS.successful
 
     def dual(
         self, operator: lx.AbstractLinearOperator, weight: Weight, cotangent: PyTree[Array]

@@ -216,7 +216,9 @@ def build(
 
     reductions, step, error = [], goal, jnp.zeros_like(goal)
     for start, level in zip(starts, levels, strict=True):
-        reduction = settings.krylov.reduce(operator, weight, start, goal, functools.partial(accept, level))
+        reduction = settings.krylov.reduce(
+            operator, weight, start, goal, settings.rtol, functools.partial(accept, level)
+        )
         reductions.append(reduction)
         longest = settings.krylov.longest(order, reduction)
         step, relative = _longest_step(functools.partial(judge, level), step, longest, reduction)
@@ -468,7 +470,15 @@ def _judge(settings, result, active, more, spaces, counters, time, end, goal):
     outcome = RESULTS.where(late, RESULTS.max_steps_reached, RESULTS.successful)
     outcome = RESULTS.where(stuck, RESULTS.step_underflow, outcome)
     outcome = RESULTS.where(finite, outcome, RESULTS.nonfinite)
+    outcome = worst([settings.krylov.outcome(space) for space in spaces], outcome)
     return RESULTS.where(result == RESULTS.successful, outcome, result)
+
+
+def worst(outcomes: list[RESULTS], otherwise: RESULTS) -> RESULTS:
+    """The first of the outcomes that is no success, if there is one."""
+    for outcome in outcomes:
+        otherwise = RESULTS.where(outcome == RESULTS.successful, otherwise, outcome)
+    return otherwise
 
 
 def select(predicate: Array, x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array]:
@@ -543,7 +553,7 @@ def _empty_record(settings, problem, start, schedule, slots: int) -> Record:
     like = [
         jax.eval_shape(
             lambda vector: settings.krylov.reduce(
-                problem.operator, problem.weight, vector, zero, lambda _: jnp.array(True)
+                problem.operator, problem.weight, vector, zero, settings.rtol, lambda _: jnp.array(True)
             ),
             vector,
         )

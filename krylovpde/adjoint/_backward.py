@@ -37,6 +37,7 @@ from ..action._march import (
     growth_rate,
     select,
     total_error,
+    worst,
 )
 from ..action._reduction import Reduction, lift
 from ..krylov._space import add, norm, scale
@@ -259,6 +260,7 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
     stuck = moving & ((time == carry.time) | (counters.steps >= _STEPS_FACTOR * settings.max_steps))
     outcome = RESULTS.where(stuck, RESULTS.step_underflow, RESULTS.successful)
     outcome = RESULTS.where(finite, outcome, RESULTS.nonfinite)
+    outcome = worst([settings.krylov.outcome(space) for space in dual_spaces], outcome)
     failed = outcome != RESULTS.successful
     result = RESULTS.where(pulled.result == RESULTS.successful, outcome, pulled.result)
     pulled = eqx.tree_at(lambda p: (p.counters, p.result), pulled, (counters, result))

@@ -32,9 +32,13 @@ from ..action import (
     Observation,
     Problem,
     Settings,
+    ShiftInvert,
+    ShiftInvertArnoldi,
     driven_of,
     fields_of,
+    resolvent,
     select,
+    shift_and_task,
     shift_chain,
 )
 from ..krylov._space import add, norm, scale
@@ -59,6 +63,7 @@ from ._tangent import TangentOperator
 
 _TANGENT_SHARE = 10.0
 _ALL = Wanted()
+_ESTIMATE_TOLERANCE = 0.1
 
 
 class Rules(eqx.Module):
@@ -85,10 +90,16 @@ class Rules(eqx.Module):
         if not isinstance(tight.method, AbstractKrylov):
             # A polynomial of the pair is the derivative of the polynomial: nothing about it changes.
             return Rules(tight, self.engine, self.order, 1.0, self.throw)
-        method = tight.method if isinstance(tight.method, Arnoldi) else Arnoldi()
+        method = _method_of_tangents(tight.method, self.order)
         max_steps = max(tight.max_steps, method.max_steps)
         settings = Settings(method, tight.rtol, tight.atol, max_steps)
         return Rules(settings, self.engine, self.order, 1.0, self.throw)
+
+
+def _method_of_tangents(method: AbstractKrylov, order: int) -> AbstractKrylov:
+    if isinstance(method, Arnoldi | ShiftInvertArnoldi):
+        return method
+    return method.of_tangents() if isinstance(method, ShiftInvert) and order == 1 else Arnoldi()
 
 
 class Arguments(eqx.Module):
@@ -354,9 +365,22 @@ def _augment(arguments: Arguments, direction: Direction, factor: Array) -> Argum
 def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, cotangents) -> Array:
     """By how much a tangent is enlarged: until it is `_TANGENT_SHARE` times the state, by a first-order estimate.
 
-    The estimate is `t dA v`. It says nothing where the perturbation lies far from the data, so the tangent is taken for
-    at least a small share (`_headroom`) of what the perturbation does to a rough field as large as the state. A power
-    of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    A power of two, so that scaling rounds nothing. It cancels: to derivatives it is a constant.
+    """
+    estimate = _implicit_change if isinstance(rules.settings.method, ShiftInvert) else _explicit_change
+    ratios = [_ratio(*estimate(rules, arguments, direction))]
+    if cotangents is not None:
+        ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
+    factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
+    factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
+    return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+
+
+def _explicit_change(rules: Rules, arguments: Arguments, direction: Direction) -> tuple[Array, Array]:
+    """The sizes of the state and of its change, by `t dA v`.
+
+    The estimate says nothing where the perturbation lies far from the data, so the change is taken for at least a small
+    share (`_headroom`) of what the perturbation does to a rough field as large as the state.
     """
     tangent = TangentOperator(arguments.operator, direction.operator)
     duration = jnp.max(jnp.abs(arguments.times)) ** rules.order
@@ -369,13 +393,31 @@ def _tangent_factor(rules: Rules, arguments: Arguments, direction: Direction, co
     shaken = norm(tangent.mv((rough, zero))[1]) * _ratio(size, norm(rough))
     shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
     own = magnitude_of_change(arguments.state, direction.state, duration)
-    change = jnp.maximum(own, duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
-    ratios = [_ratio(size, change)]
-    if cotangents is not None:
-        ratios.append(_ratio(norm(cotangents[0]), norm(cotangents[1])))
-    factor = _TANGENT_SHARE * functools.reduce(jnp.minimum, ratios)
-    factor = jnp.where(jnp.isfinite(factor) & (factor > 0), factor, 1.0)
-    return jax.lax.stop_gradient(2.0 ** jnp.round(jnp.log2(factor)))
+    return size, jnp.maximum(own, duration * jnp.maximum(moved, shaken / _headroom(size.dtype)))
+
+
+def _implicit_change(rules: Rules, arguments: Arguments, direction: Direction) -> tuple[Array, Array]:
+    """The same by one step of the implicit Euler method with the pair, in the operator's norm.
+
+    Of a stiff problem `t dA v` says nothing at all: for a point of data on a radial grid it was 2e11 times the change,
+    which would have drowned the tangent in the state's tolerance.
+    """
+    pair = TangentOperator(arguments.operator, direction.operator)
+    mass = jax.lax.stop_gradient(weight(arguments.operator))
+    duration = jnp.max(jnp.abs(arguments.times))
+    method = rules.settings.method
+    assert isinstance(method, ShiftInvert)
+    task = shift_and_task(pair, 1.0, duration, _ESTIMATE_TOLERANCE, method.max_iterations)[1]
+    solve = resolvent(pair, task)
+    start, change = arguments.state[0], direction.state[0]
+    for source, source_change in zip(arguments.state[1:2], direction.state[1:2], strict=True):
+        start, change = add(start, scale(duration, source)), add(change, scale(duration, source_change))
+    value, moved = solve((start, change)).value
+    size = jnp.maximum(norm(arguments.state[0], mass), norm(value, mass))
+    rough = jtu.tree_map(_rough, start)
+    shaken = norm(solve((rough, jtu.tree_map(jnp.zeros_like, rough))).value[1], mass) * _ratio(size, norm(rough, mass))
+    shaken = jnp.where(jnp.isfinite(shaken), shaken, 0.0)
+    return size, jnp.maximum(norm(moved, mass), shaken / _headroom(size.dtype))
 
 
 def _rough(like: Array) -> Array:

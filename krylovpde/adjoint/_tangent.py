@@ -4,11 +4,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from .._custom_types import Weight
-from ..action import like_of
+from ..action import Solved, Solver, Task, like_of, resolvent, transposed_resolvent
+from ..krylov._space import add, scale
 from ..operator import AbstractOperator, weight
 
 
@@ -73,3 +76,38 @@ class TangentOperator(AbstractOperator):
 def _(operator):
     # Block triangular with A twice on the diagonal: the spectrum is that of A.
     return like_of(operator.operator)
+
+
+@resolvent.register(TangentOperator)
+def _(operator: TangentOperator, task: Task) -> Solver:
+    """`x1 = R b1`, `x2 = R (b2 + γ dA x1)` with the resolvent `R` of `A`; tangents of tangents nest."""
+    solve = resolvent(operator.operator, task)
+
+    def solve_pair(right: tuple[PyTree, PyTree]) -> Solved:
+        value = solve(right[0])
+        zero = jtu.tree_map(jnp.zeros_like, value.value)
+        moved = operator.mv((value.value, zero))[1]
+        change = solve(add(right[1], scale(task.shift, moved)))
+        return _both((value.value, change.value), value, change)
+
+    return solve_pair
+
+
+@transposed_resolvent.register(TangentOperator)
+def _(operator: TangentOperator, task: Task) -> Solver:
+    """`x2 = Rᵀ b2`, `x1 = Rᵀ (b1 + γ dAᵀ x2)`."""
+    solve, transpose = transposed_resolvent(operator.operator, task), operator.transpose()
+
+    def solve_pair(right: tuple[PyTree, PyTree]) -> Solved:
+        change = solve(right[1])
+        zero = jtu.tree_map(jnp.zeros_like, change.value)
+        moved = transpose.mv((zero, change.value))[0]
+        value = solve(add(right[0], scale(task.shift, moved)))
+        return _both((value.value, change.value), change, value)
+
+    return solve_pair
+
+
+def _both(value: tuple[PyTree, PyTree], first: Solved, second: Solved) -> Solved:
+    # One more application: the product with dA.
+    return Solved(value, first.applications + second.applications + 1, first.good & second.good)

@@ -11,7 +11,7 @@ from ._assemble import (
 from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
 from ._block import BlockOperator as BlockOperator
 from ._ellipse import Ellipse as Ellipse
-from ._flux import FluxOperator as FluxOperator
+from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
 from ._numerical_range import numerical_range as numerical_range
 from ._precision import (

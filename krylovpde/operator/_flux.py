@@ -193,6 +193,14 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
     return scale * centre, neighbours
 
 
+def row_sums(operator: FluxOperator) -> Array:
+    """`(A 1)_i = s_i d_i` of the original, without the cancellation of its fluxes: growth, or loss through walls."""
+    shape, dtype = operator.grid.shape, operator.in_structure().dtype
+    terms = (jnp.asarray(term).astype(dtype) for term in reveal(operator.diagonal))
+    total = sum(terms, start=jnp.zeros(shape, dtype))
+    return total if operator.scale is None else operator.scale.astype(dtype) * total
+
+
 def _axis_entries(faces: FaceCoefficients, axis: int, periodic: bool, shape, dtype) -> dict[int, Array]:
     def whole(values: Coefficient | None) -> Array:
         if values is None:

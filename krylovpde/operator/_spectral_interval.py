@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from ._annotate import AnnotatedOperator
 from ._base import TransposedOperator
-from ._flux import FluxOperator, stencil
+from ._flux import FluxOperator, row_sums, stencil
 from ._properties import common_weight, is_self_adjoint
 from ._sparse import SparseOperator
 
@@ -41,7 +41,15 @@ def spectral_interval(operator: lx.AbstractLinearOperator) -> Interval | None:
 @spectral_interval.register(FluxOperator)
 def _(operator):
     centre, neighbours = stencil(operator)
-    return _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
+    lower, upper = _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
+    if operator.has_transport:
+        return lower, upper
+    # `centre + Σ|a| = row sum + Σ(|a| - a)` without its cancellation: the upper end of a closed box is zero, not
+    # rounding of the spectral radius, which in single precision made `exp(t upper)` overflow on radial grids.
+    sums = jnp.real(row_sums(operator))
+    excess = ft.reduce(jnp.add, [jnp.abs(values) - jnp.real(values) for _, _, values in neighbours])
+    room = 16 * float(np.finfo(sums.dtype).eps) * jnp.max(jnp.abs(sums) + excess)
+    return lower, jnp.max(sums + excess) + room
 
 
 @spectral_interval.register(SparseOperator)
