@@ -21,6 +21,7 @@ from jaxtyping import Array, PyTree
 
 from ..action import BLOCK, Problem, Sequence, Spectrum, along, in_blocks, product
 from ..krylov._space import add, scale, subtract
+from ..operator import parameter_vjp
 from ._engine import Wanted
 
 
@@ -128,12 +129,11 @@ def pairs_back(sequence: Sequence, wanted: Wanted) -> Array:
 
 def _apply(problem: Problem, parameters: bool, x: PyTree[Array], cotangent: PyTree[Array]):
     """`A x`, `Aᵀ b`, and the cotangent `<b, dA x>` of the operator's parameters."""
-    theta, rest = eqx.partition(problem.operator, eqx.is_inexact_array)
-    transposed = problem.operator.transpose().mv(cotangent)
-    if not (parameters and jtu.tree_leaves(theta)):
-        return problem.operator.mv(x), transposed, jtu.tree_map(jnp.zeros_like, theta)
-    image, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).mv(x), theta)
-    return image, transposed, pull(cotangent)[0]
+    operator = problem.operator
+    theta = eqx.filter(operator, eqx.is_inexact_array)
+    wanted = parameters and jtu.tree_leaves(theta)
+    change = parameter_vjp(operator, x, cotangent) if wanted else jtu.tree_map(jnp.zeros_like, theta)
+    return operator.mv(x), operator.transpose().mv(cotangent), change
 
 
 class _Seeds(eqx.Module):

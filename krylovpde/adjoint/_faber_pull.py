@@ -31,6 +31,7 @@ from ..action import (
     read_pair,
 )
 from ..krylov._space import add, scale
+from ..operator import parameter_vjp
 from ._engine import Wanted
 
 
@@ -177,12 +178,11 @@ def _down(pull: _Pull, carry: _Adjoint, above, lowest, vectors: Any) -> _Adjoint
 
 def _apply(problem: Problem, x: PyTree[Array] | None, cotangent: PyTree[Array]) -> tuple[PyTree[Array], PyTree]:
     """`Aᵀ b`, and the cotangent `<b, dA x>` of the operator's parameters."""
-    theta, rest = eqx.partition(problem.operator, eqx.is_inexact_array)
+    theta = eqx.filter(problem.operator, eqx.is_inexact_array)
     transposed = problem.operator.transpose().mv(cotangent)
     if x is None or not jtu.tree_leaves(theta):
         return transposed, jtu.tree_map(jnp.zeros_like, theta)
-    _, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).mv(x), theta)
-    return transposed, pull(cotangent)[0]
+    return transposed, parameter_vjp(problem.operator, x, cotangent)
 
 
 def has_parameters(problem: Problem) -> bool:

@@ -14,6 +14,7 @@ from ._ellipse import Ellipse as Ellipse
 from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
 from ._numerical_range import numerical_range as numerical_range
+from ._parameter_vjp import parameter_vjp as parameter_vjp
 from ._precision import (
     add_in_precision as add_in_precision,
     cast as cast,
