@@ -5,7 +5,7 @@ import jax
 import lineax as lx
 import numpy as np
 
-from ..operator import is_self_adjoint, is_skew_adjoint, spectral_bound, spectral_interval
+from ..operator import FluxOperator, is_self_adjoint, is_skew_adjoint, spectral_bound, spectral_interval
 from ._base import AbstractMethod
 from ._spectrum import like_of
 
@@ -74,6 +74,9 @@ class Chebyshev(AbstractMethod):
 
 def has_known_spectrum(operator: lx.AbstractLinearOperator) -> bool:
     """Whether an interval or a bound is known; decided without computing it."""
+    if isinstance(operator, FluxOperator):
+        # Each call of `solve` asks, and tracing the bound takes tens of milliseconds.
+        return True
 
     def known(operator):
         return spectral_interval(operator), spectral_bound(operator)

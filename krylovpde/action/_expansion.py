@@ -23,8 +23,9 @@ from ._spectrum import Spectrum
 
 # Coefficients below this many units of rounding of the largest value are noise of the cosine transform.
 _NOISE = 8.0
-# Lengths of the cosine transform: the shortest that is surely enough is taken.
-_LENGTHS = (512, 2048)
+# Lengths of the cosine transform: the shortest that is surely enough is taken. Each is a program of its own, so they
+# are few; a walk through a signal goes over as many nodes, so there one more pays.
+_LENGTHS = {"released": (1024,), "forced": (1024, 4096)}
 # So many times are transformed at once: the temporaries of a transform are several times as large as its result.
 _BATCH = 8
 # Tables are as long as so many blocks of terms.
@@ -69,7 +70,8 @@ def expand(
     decay faster than exponentially. The transform is as long as an estimate of the degree asks for, at most `length`.
     `rayleighs`: `<s, A s> / <s, s>` of each start s, which tells the size of the result.
     """
-    lengths, branch = _transform_lengths(order, times, spectrum, rtol, length)
+    driven = any(isinstance(excitation, Forced) for excitation in excitations)
+    lengths, branch = _transform_lengths(order, driven, times, spectrum, rtol, length)
     branches = [
         functools.partial(_expand, order, excitations, components, rtol, candidate, length) for candidate in lengths
     ]
@@ -89,7 +91,7 @@ def pull_signal(
     """The cotangent of a signal from one of the coefficients of its expansion (the transpose of `expand`)."""
     whole = jnp.zeros((order, *cotangent.shape[1:]), cotangent.dtype)
     cotangent = whole.at[np.array(components)].set(cotangent)
-    lengths, branch = _transform_lengths(order, times, spectrum, rtol, length)
+    lengths, branch = _transform_lengths(order, True, times, spectrum, rtol, length)
     branches = [functools.partial(_pull_signal, order, candidate) for candidate in lengths]
     return lax.switch(branch, branches, signal, times, spectrum, cotangent)
 
@@ -102,9 +104,10 @@ def _pull_signal(order: int, length: int, signal: Pieces, times: Array, spectrum
 
 
 def _transform_lengths(
-    order: int, times: Array, spectrum: Spectrum, rtol: float, length: int
+    order: int, driven: bool, times: Array, spectrum: Spectrum, rtol: float, length: int
 ) -> tuple[list[int], Int[Array, ""]]:
-    lengths = sorted({min(candidate, length) for candidate in (*_LENGTHS, length)})
+    shorter = _LENGTHS["forced" if driven else "released"]
+    lengths = sorted({min(candidate, length) for candidate in (*shorter, length)})
     enough = _enough(order, times, spectrum, rtol)
     branch = jnp.searchsorted(jnp.asarray(lengths[:-1], enough.dtype), enough)
     return lengths, batch_max(branch.astype(jnp.int32))

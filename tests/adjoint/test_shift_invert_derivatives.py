@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import pytest
 
 import krylovpde as kp
 from tests.helpers import relative_error
@@ -83,6 +84,7 @@ def test_tangents():
             assert GRID.norm(one - other) < 1e-7 * GRID.norm(other)
 
 
+@pytest.mark.slow
 def test_hessian_products():
     # The derivative in the capacity of a rough start is made of `A u`, which no tolerance on `u` bounds: at rtol = 1e-9
     # that block was wrong by 4e-5 (all others by 1e-6 at most), at 1e-11 by 2e-11.
@@ -113,6 +115,7 @@ def test_a_tangent_needs_few_solves():
     assert final.counters.applications == 3 * final.counters.dimension
 
 
+@pytest.mark.slow
 def test_other_compositions():
     arguments, t = (KAPPA, CAPACITY, START, SOURCE), jnp.asarray(1.0)
 
@@ -155,6 +158,7 @@ def test_single_precision():
     assert GRID.norm(mine.astype(jnp.float64) - theirs) < 3e-3 * GRID.norm(theirs)
 
 
+@pytest.mark.slow
 def test_the_plane():
     edges = np.expm1(np.log(300.0) * np.linspace(0.0, 1.0, 9)) / 299.0
     grid = kp.Grid.from_edges([edges, edges])
