@@ -92,7 +92,7 @@ def net_inflow_transpose(coefficients: FaceCoefficients, y: Values, axis: int, p
         (Sᵀ y)_j = H_j - H_{j-1} + (transport δ)_j .
     """
     if periodic:
-        inner, jump = coefficients, periodic_jump(y, axis)
+        inner, jump = coefficients, _periodic_jump(y, axis)
     else:
         inner = _inner_faces(coefficients, axis)
         jump = lax.slice_in_dim(y, 1, None, axis=axis) - lax.slice_in_dim(y, 0, -1, axis=axis)
@@ -116,7 +116,7 @@ def _inner_faces(coefficients: FaceCoefficients, axis: int) -> FaceCoefficients:
     return FaceCoefficients(cut(exchange, axis, 0, -1), *others)
 
 
-def periodic_jump(u: Values, axis: int) -> Values:
+def _periodic_jump(u: Values, axis: int) -> Values:
     size = u.shape[axis]
     inner = lax.slice_in_dim(u, 1, None, axis=axis) - lax.slice_in_dim(u, 0, -1, axis=axis)
     wrap = lax.slice_in_dim(u, 0, 1, axis=axis) - lax.slice_in_dim(u, size - 1, None, axis=axis)
@@ -124,7 +124,7 @@ def periodic_jump(u: Values, axis: int) -> Values:
 
 
 def _periodic_inflow(coefficients: FaceCoefficients, u: Values, axis: int) -> Values:
-    jump = periodic_jump(u, axis)
+    jump = _periodic_jump(u, axis)
     flux = coefficients.exchange * jump
     if coefficients.transport is not None:
         flux = flux - coefficients.transport * u

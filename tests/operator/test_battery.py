@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 from krylovpde.operator import (
-    FluxOperator,
     TransposedOperator,
     is_self_adjoint,
     is_skew_adjoint,
-    parameter_vjp,
     spectral_bound,
     weight,
 )
@@ -209,21 +207,3 @@ def test_operators_of_batched_parameters(name):
     values = jax.jit(jax.vmap(lambda p: eqx.combine(p, static).mv(x)))(batch)
     expected = _apply(operator, x)
     assert relative_error(jax.tree.map(lambda leaf: leaf[0], values), expected) < 1e-13
-
-
-@every_operator
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
-def test_the_derivative_in_the_parameters_is_jaxs(name, dtype, key):
-    operator = _made(name, jnp.float64)
-    if dtype == jnp.complex128 and not isinstance(operator, FluxOperator):
-        pytest.skip("only stencils have a rule of their own, and not all others take complex fields")
-    parameters, rest = eqx.partition(operator, eqx.is_inexact_array)
-    first, second = jax.random.split(key)
-    x = random_like(first, _zeros(operator.in_structure(), dtype))
-    cotangent = random_like(second, _zeros(operator.out_structure(), dtype))
-
-    def expected(parameters):
-        return jax.vjp(lambda p: eqx.combine(p, rest).mv(x), parameters)[1](cotangent)[0]
-
-    mine = eqx.filter_jit(parameter_vjp)(operator, x, cotangent)
-    assert relative_error(mine, jax.jit(expected)(parameters)) < 1e-13
