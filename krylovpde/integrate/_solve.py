@@ -33,13 +33,15 @@ def solve(
     max_steps: int | None = None,
     throw: bool = True,
 ) -> Solution:
-    r"""The solution of a linear equation with constant coefficients, sources and boundary values, at given times.
+    r"""The solution of a linear equation with constant coefficients and boundary values, at given times.
 
     With $L = -A$ and $\tau = t - t_0$,
 
     - first order: $u(t) = e^{\tau A} u_0 + \tau\,\varphi_1(\tau A)\, b$;
     - second order: $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 +
-      \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form.
+      \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form;
+
+    and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators.
 
     There is no time step and no Krylov dimension to choose: both follow from the tolerance.
 
@@ -62,8 +64,9 @@ def solve(
 
     **Raises:**
 
-    `TypeError`, `ValueError` for arguments that do not fit, for an equation with a nonlinear part and for sources that
-    vary in time (not yet served); `equinox.EquinoxRuntimeError` for a failed result.
+    `TypeError`, `ValueError` for arguments that do not fit, for an equation with a nonlinear part (not yet served), and
+    for sources that vary in time with an operator that is not self-adjoint (nor are these);
+    `equinox.EquinoxRuntimeError` for a failed result.
     """
     _check_equation(equation)
     operator = equation.operator()
