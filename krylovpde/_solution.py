@@ -48,6 +48,14 @@ class RESULTS(eqx.Enumeration):
     )
 
 
+def first_failure(results: list[RESULTS]) -> RESULTS:
+    """The first result that is a failure, or success."""
+    result = results[0]
+    for other in results[1:]:
+        result = RESULTS.where(result == RESULTS.successful, other, result)
+    return result
+
+
 def raise_unless_successful(result: RESULTS, values: PyTree[Array]) -> PyTree[Array]:
     """The values, on which the check depends: it raises where they are used and the result is a failure.
 

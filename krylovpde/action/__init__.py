@@ -25,7 +25,6 @@ from ._faber import Faber as Faber, has_known_range as has_known_range
 from ._faber_recurrence import (
     FaberRun as FaberRun,
     FaberSequence as FaberSequence,
-    along_times as along_times,
     coefficients_of as coefficients_of,
     run_faber as run_faber,
 )

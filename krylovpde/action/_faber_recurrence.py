@@ -19,13 +19,14 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .._solution import RESULTS
+from .._solution import RESULTS, first_failure
 from ..krylov._space import add, norm, scale
 from ..operator import numerical_range
 from ._batch import batch_max
 from ._checkpoints import Layout, Pair, Ring, write_pair
 from ._faber_series import FaberSeries, expand_on_ellipse
 from ._march import Problem
+from ._recurrence import along
 from ._spectrum import like_of
 
 # Crouzeix and Palencia: ‖f(A)‖ ≤ (1 + √2) max |f| on the numerical range, and |F_k| ≤ 2. The flow through walls, which
@@ -79,9 +80,7 @@ def run_faber(
         scales = jnp.maximum(scales, reached.astype(times.dtype))
     error = functools.reduce(jnp.add, errors)
     error = jnp.max(jnp.where(error > 0, error / jnp.where(scales > 0, scales, 1.0), 0.0))
-    result = results[0]
-    for other in results[1:]:
-        result = RESULTS.where(result == RESULTS.successful, other, result)
+    result = first_failure(results)
     applications = functools.reduce(jnp.add, [2 * sequence.pairs - 1 for sequence in sequences])
     outputs = (kept,) if problem.observation is None else kept
     return outputs, FaberRun(tuple(sequences), ring, applications, error, result)
@@ -154,7 +153,7 @@ class Kept(eqx.Module):
         numbers = coefficients_of(self.coefficients, k)
 
         def accumulate(total: Array, leaf: Array) -> Array:
-            return total + scale(along_times(numbers, leaf), leaf[None])
+            return total + scale(along(numbers, leaf), leaf[None])
 
         return jtu.tree_map(accumulate, kept, self._seen(vector))
 
@@ -167,8 +166,3 @@ def coefficients_of(coefficients: Array, k) -> Array:
     """`c_k(t_i)` for all times, half of it for `k = 0`, where the vector is `2 F_0 v`."""
     numbers = lax.dynamic_index_in_dim(coefficients, k, 1, keepdims=False)
     return jnp.where(jnp.asarray(k) == 0, 0.5, 1.0).astype(numbers.dtype) * numbers
-
-
-def along_times(numbers: Array, leaf: Array) -> Array:
-    """Real numbers on a leading axis before the axes of a leaf, in its precision."""
-    return numbers.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.real.dtype)

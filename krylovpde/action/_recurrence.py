@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .._solution import RESULTS
+from .._solution import RESULTS, first_failure
 from ..krylov._space import add, inner, norm, scale, subtract
 from ..operator import is_self_adjoint, is_skew_adjoint
 from ._batch import batch_max
@@ -64,9 +64,7 @@ def run_recurrences(
         outputs, sequence, result = _run(problem, spectrum, start, expansion, outputs)
         sequences.append(sequence)
         results.append(result)
-    result = results[0]
-    for other in results[1:]:
-        result = RESULTS.where(result == RESULTS.successful, other, result)
+    result = first_failure(results)
     applications = functools.reduce(jnp.add, [2 * sequence.pairs + 1 for sequence in sequences])
     error = _relative_error(problem, state, sequences, outputs)
     for part in driven_of(state):

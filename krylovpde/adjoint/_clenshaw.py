@@ -155,7 +155,7 @@ class _Seeds(eqx.Module):
         """The seed k as it is observed."""
         if block is None:
             row = lax.dynamic_index_in_dim(self.coefficients, k, 2, keepdims=False)
-            return self._sum([_mix(row[j], part) for j, part in enumerate(self._parts)])
+            return self._sum([_mix(row[j], part) for j, part in enumerate(self.parts)])
         place = k % BLOCK
         return jtu.tree_map(lambda rows: lax.dynamic_index_in_dim(rows, place, 0, keepdims=False), block)
 
@@ -165,7 +165,7 @@ class _Seeds(eqx.Module):
             return None
         columns = lax.dynamic_slice_in_dim(self.coefficients, k - k % BLOCK, BLOCK, axis=2)
         return self._sum(
-            [jtu.tree_map(lambda g, c=columns[j]: product(c.T, g), part) for j, part in enumerate(self._parts)]
+            [jtu.tree_map(lambda g, c=columns[j]: product(c.T, g), part) for j, part in enumerate(self.parts)]
         )
 
     def refresh(self, block: PyTree, k) -> PyTree:
@@ -175,7 +175,8 @@ class _Seeds(eqx.Module):
         return lax.cond(k % BLOCK == BLOCK - 1, lambda _: self.block(k), lambda block: block, block)
 
     @property
-    def _parts(self) -> tuple:
+    def parts(self) -> tuple:
+        """The cotangents, one for each component or for what is observed."""
         return self.cotangents if self.problem.observation is None else (self.cotangents,)
 
     @staticmethod
@@ -202,8 +203,7 @@ def _weigh(moments: Array | None, seeds: _Seeds, k, vector: PyTree[Array]) -> Ar
         return None
     observation = seeds.problem.observation
     seen = vector if observation is None else observation.operator.mv(vector)
-    parts = seeds.cotangents if observation is None else (seeds.cotangents,)
-    column = jnp.stack([_pair(part, seen) for part in parts]).astype(moments.dtype)
+    column = jnp.stack([_pair(part, seen) for part in seeds.parts]).astype(moments.dtype)
     return lax.dynamic_update_index_in_dim(moments, column, k, 2)
 
 

@@ -24,7 +24,7 @@ from ..action import (
     Pair,
     Problem,
     Ring,
-    along_times,
+    along,
     coefficients_of,
     fill,
     fill_with_gaps,
@@ -78,7 +78,7 @@ class _Pull(eqx.Module):
     def observed(self, k) -> PyTree[Array]:
         """`g_k` as it is kept."""
         numbers = coefficients_of(self.coefficients, k)
-        return jtu.tree_map(lambda g: jnp.sum(scale(along_times(numbers, g[0]), g), axis=0), self.cotangents)
+        return jtu.tree_map(lambda g: jnp.sum(scale(along(numbers, g[0]), g), axis=0), self.cotangents)
 
     def watched(self, k, vector: PyTree[Array] | None) -> PyTree:
         """The cotangent of the observation's parameters from one vector, where it has any."""
