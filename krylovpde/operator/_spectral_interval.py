@@ -17,6 +17,11 @@ from ._sparse import SparseOperator
 
 Interval = tuple[Array, Array]
 
+# Two sweeps take most of what there is to gain: on 128 x 128 cells the degree of a polynomial for waves falls by 29 %
+# for speeds that are independent from cell to cell, by 8 % for a lognormal field (11 % in four sweeps, 13 % at most),
+# by less than 1 % for smooth ones. A sweep costs about an application.
+_SWEEPS = 2
+
 
 @ft.singledispatch
 def spectral_interval(operator: lx.AbstractLinearOperator) -> Interval | None:
@@ -41,9 +46,9 @@ def spectral_interval(operator: lx.AbstractLinearOperator) -> Interval | None:
 @spectral_interval.register(FluxOperator)
 def _(operator):
     centre, neighbours = stencil(operator)
-    lower, upper = _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
     if operator.has_transport:
-        return lower, upper
+        return _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
+    lower = _scaled_lower_end(jnp.real(centre), [(axis, offset, jnp.abs(a)) for axis, offset, a in neighbours])
     # `centre + Σ|a| = row sum + Σ(|a| - a)` without its cancellation: the upper end of a closed box is zero, not
     # rounding of the spectral radius, which in single precision made `exp(t upper)` overflow on radial grids.
     sums = jnp.real(row_sums(operator))
@@ -109,6 +114,31 @@ def _(operator):
     dtype = np.result_type(first[0].dtype, second[0].dtype)
     lower, upper = (a.astype(dtype) + b.astype(dtype) for a, b in zip(first, second, strict=True))
     return lower, upper
+
+
+def _scaled_lower_end(centre: Array, neighbours: list[tuple[int, int, Array]]) -> Array:
+    """The lower end of Gershgorin's interval of `X⁻¹ A X`, `X` diagonal and positive: the same eigenvalues.
+
+        lower = min_i (a_ii - r_i),      r_i = Σ_{j≠i} |a_ij| x_j / x_i
+
+    It holds for any `x > 0`. Sweeps `x ← |A| x` raise it from one to the next, without end to the lowest eigenvalue
+    where the signs of the stencil are those of a chessboard (Collatz and Wielandt's quotients of `|A|`).
+    """
+    # An interval is a constant to every derivative: none goes through the sweeps.
+    centre = jax.lax.stop_gradient(centre)
+    neighbours = [(axis, offset, jax.lax.stop_gradient(values)) for axis, offset, values in neighbours]
+
+    def around(x: Array) -> Array:
+        # At a wall the coefficients are zero, whatever is rolled in.
+        return ft.reduce(jnp.add, [values * jnp.roll(x, -offset, axis) for axis, offset, values in neighbours])
+
+    x, tiny = jnp.ones_like(centre), float(np.finfo(centre.dtype).tiny)
+    plain = _gershgorin(centre, around(x))[0]
+    for _ in range(_SWEEPS):
+        x = jnp.abs(centre) * x + around(x)
+        # Rows of zeros (nothing diffuses) must not divide. The floor may undo the gain, never the bound.
+        x = jnp.maximum(x / jnp.maximum(jnp.max(x), tiny), tiny)
+    return jnp.maximum(plain, _gershgorin(centre, around(x) / x)[0])
 
 
 def _gershgorin(centre: Array, radius: Array) -> Interval:

@@ -22,7 +22,13 @@ def _laplacian():
     return kp.Diffusion(GRID, KAPPA, capacity=1.0 + RNG.random(GRID.shape)).operator()
 
 
+SPEEDS = np.exp(np.random.default_rng(11).standard_normal(GRID.shape))
+
 OPERATORS = {
+    "rough wave": lambda: kp.Wave(GRID, SPEEDS).operator(),
+    "nothing diffuses": lambda: kp.Diffusion(GRID, np.where(GRID.coordinates[0] < 0.5, 1e-30, 1.0)).operator(),
+    "periodic": lambda: kp.Diffusion(GRID, SPEEDS, boundary=kp.Periodic()).operator(),
+    "graded": lambda: kp.Diffusion(kp.Grid.from_edges([EDGES, EDGES]), 1.0).operator(),
     "diffusion": _laplacian,
     "reaction": lambda: kp.Diffusion(GRID, KAPPA, reaction_rate=50.0 * RNG.random(GRID.shape)).operator(),
     "dirichlet": lambda: kp.Diffusion(GRID, KAPPA, boundary=kp.Dirichlet()).operator(),
@@ -50,6 +56,18 @@ def test_all_eigenvalues_lie_inside(name):
     assert lower <= real.min() + rounding
     assert real.max() <= upper + rounding
     assert upper - lower <= 4 * (real.max() - real.min())
+
+
+def test_sharper_than_the_row_sums_for_rough_coefficients():
+    """Sweeps of diagonal scaling: near the lowest eigenvalue where the row sums are at twice of it."""
+    operator = kp.Wave(GRID, SPEEDS).operator()
+    interval = spectral_interval(operator)
+    assert interval is not None
+    matrix = np.asarray(operator.as_matrix())
+    lowest = np.linalg.eigvals(matrix).real.min()
+    row_sums = np.abs(matrix).sum(axis=1).max()
+    assert -interval[0] < 0.85 * row_sums
+    assert interval[0] > 1.15 * lowest
 
 
 def test_nothing_grows_in_a_closed_box():
