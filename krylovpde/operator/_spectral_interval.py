@@ -12,6 +12,7 @@ from jaxtyping import Array
 from ._annotate import AnnotatedOperator
 from ._base import TransposedOperator
 from ._flux import FluxOperator, row_sums, stencil
+from ._kernel import following, preceding
 from ._properties import common_weight, is_self_adjoint
 from ._sparse import SparseOperator
 
@@ -48,7 +49,7 @@ def _(operator):
     centre, neighbours = stencil(operator)
     if operator.has_transport:
         return _gershgorin(jnp.real(centre), ft.reduce(jnp.add, [jnp.abs(values) for _, _, values in neighbours]))
-    lower = _scaled_lower_end(jnp.real(centre), [(axis, offset, jnp.abs(a)) for axis, offset, a in neighbours])
+    lower = _scaled_lower_end(jnp.real(centre), neighbours, operator.periodic)
     # `centre + Σ|a| = row sum + Σ(|a| - a)` without its cancellation: the upper end of a closed box is zero, not
     # rounding of the spectral radius, which in single precision made `exp(t upper)` overflow on radial grids.
     sums = jnp.real(row_sums(operator))
@@ -116,7 +117,7 @@ def _(operator):
     return lower, upper
 
 
-def _scaled_lower_end(centre: Array, neighbours: list[tuple[int, int, Array]]) -> Array:
+def _scaled_lower_end(centre: Array, neighbours: list[tuple[int, int, Array]], periodic: tuple[bool, ...]) -> Array:
     """The lower end of Gershgorin's interval of `X⁻¹ A X`, `X` diagonal and positive: the same eigenvalues.
 
         lower = min_i (a_ii - r_i),      r_i = Σ_{j≠i} |a_ij| x_j / x_i
@@ -126,11 +127,11 @@ def _scaled_lower_end(centre: Array, neighbours: list[tuple[int, int, Array]]) -
     """
     # An interval is a constant to every derivative: none goes through the sweeps.
     centre = jax.lax.stop_gradient(centre)
-    neighbours = [(axis, offset, jax.lax.stop_gradient(values)) for axis, offset, values in neighbours]
+    sizes = [(axis, offset, jnp.abs(jax.lax.stop_gradient(values))) for axis, offset, values in neighbours]
+    shift = {1: following, -1: preceding}
 
     def around(x: Array) -> Array:
-        # At a wall the coefficients are zero, whatever is rolled in.
-        return ft.reduce(jnp.add, [values * jnp.roll(x, -offset, axis) for axis, offset, values in neighbours])
+        return ft.reduce(jnp.add, [size * shift[offset](x, axis, periodic[axis]) for axis, offset, size in sizes])
 
     x, tiny = jnp.ones_like(centre), float(np.finfo(centre.dtype).tiny)
     plain = _gershgorin(centre, around(x))[0]
