@@ -35,7 +35,8 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--size", type=int, default=256, help="cells along each axis, where the problem does not say")
+    size = "cells along each axis, where the problem does not say (256; 64 for --scaling)"
+    parser.add_argument("--size", type=int, help=size)
     parser.add_argument("--problems", nargs="+", default=DEFAULT_PROBLEMS, choices=list(PROBLEMS))
     parser.add_argument("--methods", nargs="+", default=[""], help="only rows whose name contains one of these")
     parser.add_argument("--repeats", type=int, default=5)
@@ -43,7 +44,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("results/against_diffrax.json"))
     parser.add_argument("--scaling", action="store_true", help="how cost and memory grow with the duration, instead")
     parser.add_argument("--one", nargs=3, metavar=("PROBLEM", "METHOD", "FILE"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.size = arguments.size or (64 if arguments.scaling else 256)
+    return arguments
 
 
 def main():
@@ -54,7 +57,7 @@ def main():
         print(json.dumps(one(arguments)))
         return
     if arguments.scaling:
-        report = {"scaling": print_scaling(arguments.size if arguments.size != 256 else 64, arguments.repeats)}
+        report = {"scaling": print_scaling(arguments.size, arguments.repeats)}
     else:
         report = {"rows": (rows := all_rows(arguments))}
         print("\n" + "\n".join(conclusions(rows)))

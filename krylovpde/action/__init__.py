@@ -20,6 +20,7 @@ from ._driven import (
     fields_of as fields_of,
     profile_of as profile_of,
 )
+from ._error_control import build as build
 from ._expansion import BLOCK as BLOCK, pull_signal as pull_signal
 from ._faber import Faber as Faber, has_known_range as has_known_range
 from ._faber_recurrence import (
@@ -33,18 +34,12 @@ from ._lanczos import Lanczos as Lanczos
 from ._march import (
     Counters as Counters,
     March as March,
-    Observation as Observation,
-    Problem as Problem,
-    Record as Record,
-    Schedule as Schedule,
-    Settings as Settings,
-    Step as Step,
-    build as build,
-    component_from_tables as component_from_tables,
     march as march,
     select as select,
     shift_chain as shift_chain,
 )
+from ._problem import Observation as Observation, Problem as Problem, Settings as Settings
+from ._record import Record as Record, Step as Step
 from ._recurrence import (
     Polynomials as Polynomials,
     Sequence as Sequence,
@@ -61,7 +56,9 @@ from ._resolvent import (
     resolvent as resolvent,
     transposed_resolvent as transposed_resolvent,
 )
+from ._schedule import Schedule as Schedule
 from ._shift import shift_and_task as shift_and_task
 from ._shift_invert import ShiftInvert as ShiftInvert
 from ._shift_invert_arnoldi import ShiftInvertArnoldi as ShiftInvertArnoldi
 from ._spectrum import Spectrum as Spectrum, like_of as like_of
+from ._step_outputs import component_from_tables as component_from_tables

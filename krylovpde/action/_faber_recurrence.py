@@ -25,7 +25,7 @@ from ..operator import numerical_range
 from ._batch import batch_max
 from ._checkpoints import Layout, Pair, Ring, write_pair
 from ._faber_series import FaberSeries, expand_on_ellipse
-from ._march import Problem
+from ._problem import Problem
 from ._recurrence import along
 from ._spectrum import like_of
 

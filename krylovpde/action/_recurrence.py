@@ -17,7 +17,7 @@ from ._batch import batch_max
 from ._driven import Driven, driven_of, profile_of
 from ._excitation import Forced, Released
 from ._expansion import BLOCK, Expansion, expand
-from ._march import Problem
+from ._problem import Problem
 from ._spectrum import Spectrum, spectrum_of
 
 # |T_k| <= 1 on the interval, so a vector twice as long as the start tells that the spectrum is not in it.

@@ -23,23 +23,13 @@ from jaxtyping import Array, Int, PyTree, Real
 
 from .._solution import RESULTS
 from ..action._batch import batch_any, batch_max
-from ..action._march import (
-    Counters,
-    Horizon,
-    March,
-    Observation,
-    Problem,
-    Schedule,
-    Settings,
-    Step,
-    build,
-    component_from_tables,
-    growth_rate,
-    select,
-    total_error,
-    worst,
-)
+from ..action._error_control import Horizon, build, growth_rate, total_error
+from ..action._march import Counters, March, select, worst
+from ..action._problem import Observation, Problem, Settings
+from ..action._record import Step
 from ..action._reduction import Reduction, lift
+from ..action._schedule import Schedule
+from ..action._step_outputs import component_from_tables
 from ..krylov._space import add, norm, scale
 from ._low_rank import eliminate
 
