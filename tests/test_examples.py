@@ -100,6 +100,34 @@ def test_the_benchmark_against_diffrax(tmp_path):
 
 
 @pytest.mark.slow
+def test_work_precision(tmp_path):
+    """In single precision: rows of one method at two tolerances, and the figure that is drawn from their file."""
+    report = tmp_path / "rows.json"
+    options = [
+        "--size",
+        16,
+        "--repeats",
+        1,
+        "--problems",
+        "heat",
+        "--precisions",
+        "float32",
+        "--tolerances",
+        1e-2,
+        1e-4,
+    ]
+    run = _run("-m", "examples.against_diffrax.work_precision", *options, "--output", report, "--figures", tmp_path)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(report.read_text())["rows"]
+    assert {row["precision"] for row in rows} == {"float32"}
+    own = [row for row in rows if row["method"] == "krylovpde, default"]
+    assert [float(row["tolerance"]) for row in own] == [1e-2, 1e-4]
+    for row in own:
+        assert row["value_error"] < float(row["tolerance"]), row
+    assert (tmp_path / "work_precision_float32.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_cost_and_memory_grow_as_claimed(tmp_path):
     """Applications with the root of t rho for heat and with R for waves; the wave's memory not at all."""
     scaling = _compare(tmp_path / "scaling.json", "--scaling", "--size", 16, "--repeats", 1)["scaling"]

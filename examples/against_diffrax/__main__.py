@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .cases import PROBLEMS, Case
@@ -42,6 +41,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a row is stopped")
     parser.add_argument("--output", type=Path, default=Path("results/against_diffrax.json"))
+    parser.add_argument("--precision", choices=["float64", "float32"], default="float64")
+    parser.add_argument(
+        "--tolerances", type=float, nargs="+", default=[], help="of all that controls its error, instead of its own"
+    )
     parser.add_argument("--scaling", action="store_true", help="how cost and memory grow with the duration, instead")
     parser.add_argument("--one", nargs=3, metavar=("PROBLEM", "METHOD", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -52,7 +55,9 @@ def parse() -> argparse.Namespace:
 def main():
     """All rows, each in a process of its own, or (inside such a process) one."""
     arguments = parse()
-    jax.config.update("jax_enable_x64", True)
+    # The reference is in double precision, whatever is measured.
+    double = arguments.precision == "float64" or (arguments.one and arguments.one[1] == "reference")
+    jax.config.update("jax_enable_x64", bool(double))
     if arguments.one:
         print(json.dumps(one(arguments)))
         return
@@ -71,7 +76,7 @@ def all_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for problem in arguments.problems:
-            case = Case(problem, arguments.size)
+            case = case_of(arguments, problem)
             table = {
                 name: row for name, row in competitors(case).items() if any(part in name for part in arguments.methods)
             }
@@ -79,7 +84,7 @@ def all_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             in_process(arguments, problem, "reference", exact)
             print(head(problem, case.size), flush=True)
             for name, row in table.items():
-                named = {"problem": problem, "size": case.size}
+                named = {"problem": problem, "size": case.size, "precision": arguments.precision}
                 named |= {key: getattr(row, key) for key in ("method", "adjoint", "tolerance")}
                 rows.append(named | in_process(arguments, problem, name, exact))
                 print(line(rows[-1]), flush=True)
@@ -89,7 +94,10 @@ def all_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def in_process(arguments: argparse.Namespace, problem: str, name: str, exact: str) -> dict[str, Any]:
     """What `one` says in a fresh process, or why it said nothing."""
     command = [sys.executable, "-m", "examples.against_diffrax", "--size", str(arguments.size)]
-    command += ["--repeats", str(arguments.repeats), "--one", problem, name, exact]
+    command += ["--repeats", str(arguments.repeats), "--precision", arguments.precision]
+    if arguments.tolerances:
+        command += ["--tolerances", *map(str, arguments.tolerances)]
+    command += ["--one", problem, name, exact]
     # The reference has to be there, however long it takes.
     limit = None if name == "reference" else arguments.limit
     try:
@@ -108,17 +116,22 @@ def in_process(arguments: argparse.Namespace, problem: str, name: str, exact: st
 def one(arguments: argparse.Namespace) -> dict[str, Any]:
     """One row, or the file of the reference."""
     problem, name, path = arguments.one
-    case = Case(problem, arguments.size)
     if name == "reference":
-        field, gradient = reference(case)
+        field, gradient = reference(Case(problem, arguments.size))
         np.savez(path, field=field, gradient=gradient)
         return {}
     stored = np.load(path)
-    exact = (jnp.asarray(stored["field"]), jnp.asarray(stored["gradient"]))
+    exact = (stored["field"], stored["gradient"])
+    case = case_of(arguments, problem)
     try:
         return measure(case, competitors(case)[name], exact, arguments.repeats)
     except Exception as error:  # whatever stops a competitor is its result
         return {"failure": told(error)}
+
+
+def case_of(arguments: argparse.Namespace, problem: str) -> Case:
+    """The problem as the command line wants it."""
+    return Case(problem, arguments.size, dtype=np.dtype(arguments.precision), tolerances=tuple(arguments.tolerances))
 
 
 def told(error: Exception) -> str:

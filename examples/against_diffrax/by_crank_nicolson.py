@@ -16,8 +16,8 @@ from .cases import Case
 from .competitor import Competitor
 
 STEPS = (16, 64, 256)
-LINEAR_TOLERANCE = 1e-8
-ROUNDING = 1e-12  # beside fields of size one: below it the iteration would divide zero by zero
+# Relative; and absolute beside fields of size one: below it the iteration would divide zero by zero.
+LINEAR_TOLERANCES = {"float64": (1e-8, 1e-12), "float32": (1e-5, 1e-7)}
 
 
 def competitors(case: Case) -> list[Competitor]:
@@ -43,7 +43,8 @@ def competitors(case: Case) -> list[Competitor]:
 def solver_of(case: Case) -> Any:
     """For a positive definite system, or for one that is not symmetric."""
     make = lx.BiCGStab if case.kind == "advection" else lx.CG
-    return make(rtol=LINEAR_TOLERANCE, atol=ROUNDING)
+    rtol, atol = LINEAR_TOLERANCES[case.coefficient.dtype.name]
+    return make(rtol=rtol, atol=atol)
 
 
 def shifted(case: Case, coefficient: Any, factor: float) -> lx.FunctionLinearOperator:

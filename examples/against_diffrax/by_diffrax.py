@@ -23,7 +23,7 @@ if hasattr(diffrax, "ReversibleAdjoint"):  # of later versions
 
 def competitors(case: Case) -> list[Competitor]:
     """Every solver, adjoint and tolerance."""
-    tolerances = LOOSE_TOLERANCES if case.problem.accuracy > 1e-3 else TOLERANCES
+    tolerances = case.tolerances or (LOOSE_TOLERANCES if case.problem.accuracy > 1e-3 else TOLERANCES)
     rows = [
         Competitor(f"Diffrax {name}", adjoint_name, f"{rtol:.0e}", partial(solve, case, solver, adjoint, rtol))
         for name, solver in SOLVERS.items()

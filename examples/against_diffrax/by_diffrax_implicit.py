@@ -34,7 +34,7 @@ def competitors(case: Case) -> list[Competitor]:
         return []
     rows = []
     for finder_name, finder in root_finders().items():
-        for rtol in TOLERANCES:
+        for rtol in case.tolerances or TOLERANCES:
             for name, solver in (
                 ("Kvaerno5", diffrax.Kvaerno5(root_finder=finder)),
                 ("KenCarp4", diffrax.KenCarp4(root_finder=finder)),

@@ -15,7 +15,6 @@ def competitors(case: Case) -> list[Competitor]:
     methods: dict[str, Any] = {"default": None, other.name: other}
     if case.field.size <= 64:
         methods["dense"] = kp.Dense()
-    rtol = case.problem.rtol
     return [
         Competitor(
             f"krylovpde, {name}",
@@ -25,6 +24,7 @@ def competitors(case: Case) -> list[Competitor]:
             with_gradient=None if case.waves or name == "dense" else partial(count, case, rtol, method),
         )
         for name, method in methods.items()
+        for rtol in case.tolerances or (case.problem.rtol,)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The problems: one field coefficient, one output time, smooth data, double precision, `J = <w, u(t)>`."""
+"""The problems: one field coefficient, one output time, smooth data, `J = <w, u(t)>`."""
 
 from typing import Any, NamedTuple
 
@@ -36,22 +36,33 @@ PROBLEMS = {
 
 
 class Case:
-    """A problem at a size: `equation(coefficient)`, start, end, weight."""
+    """A problem at a size: `equation(coefficient)`, start, end, weight.
 
-    def __init__(self, name: str, size: int, stiffness: float | None = None):
+    `tolerances`: for everything that controls its error, in the place of its own choice.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        stiffness: float | None = None,
+        dtype: Any = float,
+        tolerances: tuple[float, ...] = (),
+    ):
         """The fields of one of `PROBLEMS`, on `size` cells along each axis if it has no number of its own."""
+        self.tolerances = tolerances
         self.name, self.problem = name, PROBLEMS[name]
         self.kind, dimension = self.problem.kind, self.problem.dimension
         self.size = self.problem.cells or size
         self.grid = kp.Grid((self.size,) * dimension, (0.0,) * dimension, (1.0,) * dimension)
         x, *others = self.grid.coordinates
         y = others[0] if others else 0.5
-        pulse = jnp.asarray(np.exp(-100 * ((x - 0.4) ** 2 + (y - 0.5) ** 2)))
-        self.weight = jnp.asarray(np.exp(-80 * ((x - 0.6) ** 2 + (y - 0.4) ** 2)))
-        self.coefficient = jnp.asarray(1.0 + 0.3 * np.sin(3 * x) * np.cos(4 * y) + 0.2 * (x > 0.5))
+        pulse = jnp.asarray(np.exp(-100 * ((x - 0.4) ** 2 + (y - 0.5) ** 2)), dtype)
+        self.weight = jnp.asarray(np.exp(-80 * ((x - 0.6) ** 2 + (y - 0.4) ** 2)), dtype)
+        self.coefficient = jnp.asarray(1.0 + 0.3 * np.sin(3 * x) * np.cos(4 * y) + 0.2 * (x > 0.5), dtype)
         self.waves = self.kind == "wave"
         self.initial: Any = kp.WaveState(pulse, jnp.zeros_like(pulse)) if self.waves else pulse
-        self.wind = tuple(jnp.full(self.grid.shape, part * self.size) for part in (1.0, -0.5)[:dimension])
+        self.wind = tuple(jnp.full(self.grid.shape, part * self.size, dtype) for part in (1.0, -0.5)[:dimension])
         self.bound = float(kp.spectral_bound(self.equation(self.coefficient).operator()))
         self.stiffness = self.problem.stiffness if stiffness is None else stiffness
         self.end = self.stiffness / (self.bound**0.5 if self.waves else self.bound)

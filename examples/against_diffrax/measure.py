@@ -10,6 +10,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import by_diffrax
 from .cases import Case
@@ -75,8 +76,8 @@ def temporary_bytes(program: Any) -> float:
 
 
 def relative_error(value: Any, exact: Any) -> float:
-    """In the Euclidean norm."""
-    return float(jnp.linalg.norm(value - exact) / jnp.linalg.norm(exact))
+    """In the Euclidean norm, in double precision."""
+    return float(np.linalg.norm(np.asarray(value, float) - exact) / np.linalg.norm(exact))
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:
