@@ -73,7 +73,7 @@ class AbstractKrylov(AbstractMethod):
 
     @abc.abstractmethod
     def tail(self, order: int, component: int, table: Array, reduction: Reduction) -> Inexact[Array, " capacity"]:
-        """The entries whose last one, times the coupling, is the error of a component (see `_error_control.local_error`).
+        """The entries whose last one, times the coupling, is the error of a component: see `_error_control`.
 
         `table`: coefficients of the `2 q` members of the family that belong to the start.
         """
