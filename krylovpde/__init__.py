@@ -23,7 +23,9 @@ from .equation import (
     Diffusion as Diffusion,
     Linear as Linear,
     PointSource as PointSource,
+    ReactionDiffusion as ReactionDiffusion,
     Sampled as Sampled,
+    Semilinear as Semilinear,
     Source as Source,
     Wave as Wave,
     WaveState as WaveState,
@@ -40,7 +42,11 @@ from .grid import (
     TotalFlux as TotalFlux,
 )
 from .integrate import (
+    ETDRK2 as ETDRK2,
+    ETDRK4 as ETDRK4,
     Cotangents as Cotangents,
+    Rosenbrock as Rosenbrock,
+    Strang as Strang,
     expm_multiply as expm_multiply,
     phi_multiply as phi_multiply,
     pullback as pullback,

@@ -73,8 +73,11 @@ def finish(value: PyTree, result: RESULTS, stats: Statistics, times: Any, scalar
 
 def max_steps_of(method: AbstractMethod, max_steps: Any) -> int:
     """The bound on the number of sub-steps: as given, or the method's own."""
-    if max_steps is None:
-        return method.max_steps
+    return method.max_steps if max_steps is None else checked_max_steps(max_steps)
+
+
+def checked_max_steps(max_steps: Any) -> int:
+    """A positive integer."""
     if not isinstance(max_steps, int) or max_steps < 1:
         message = f"`max_steps` must be a positive integer or None, got {max_steps!r}."
         raise ValueError(message)

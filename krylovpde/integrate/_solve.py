@@ -15,8 +15,11 @@ from ..action import AbstractMethod, Driven, Observation
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, AbstractSource, WaveState
 from ..grid import is_concrete
+from ._adaptive import Control
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
-from ._run import Options, finish, max_steps_of, run
+from ._integrator import AbstractIntegrator
+from ._run import Options, checked_max_steps, finish, max_steps_of, run
+from ._solve_semilinear import MAX_STEPS, as_integrator, is_semilinear, make_flow, solve_semilinear
 
 
 def solve(
@@ -25,7 +28,7 @@ def solve(
     times: Any,
     *,
     t0: Any = 0.0,
-    method: AbstractMethod | None = None,
+    method: AbstractMethod | AbstractIntegrator | None = None,
     adjoint: AbstractAdjoint | None = None,
     observe: lx.AbstractLinearOperator | Callable[[Any, Any], Any] | None = None,
     rtol: float | None = None,
@@ -78,10 +81,15 @@ def solve(
     start = _as_start(t0, dtype)
     _check_order(absolute, start)
     rtol, atol = tolerances(rtol, atol, dtype)
+    linear, component = _as_observation(observe, equation.order, operator)
+    if is_semilinear(equation) or isinstance(method, AbstractIntegrator):
+        stepped = _stepped(equation, fields[0], absolute, start, method, adjoint, rtol, atol, max_steps, throw)
+        states, result, stats = stepped
+        value = states if observe is None else _observed(observe, absolute, states)
+        return finish(value, result, stats, absolute, scalar, throw)
     driving = equation.driving()
     method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True, driven=bool(driving))
     options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
-    linear, component = _as_observation(observe, equation.order, operator)
     durations = absolute - start
     # Signals are read here, outside of anything compiled, so that whatever a function of time closes over keeps its
     # gradient, and a new function compiles nothing again.
@@ -94,6 +102,15 @@ def solve(
     if observe is not None and linear is None:
         value = _observed(observe, absolute, value)
     return finish(value, result, stats, absolute, scalar, throw)
+
+
+def _stepped(equation, initial, times, start, method, adjoint, rtol, atol, max_steps, throw):
+    """By steps of an integrator."""
+    integrator = as_integrator(equation, method)
+    flow = make_flow(equation, integrator, adjoint, initial, rtol, throw)
+    max_steps = MAX_STEPS if max_steps is None else checked_max_steps(max_steps)
+    control = Control(jax.lax.stop_gradient(times[-1] - start), rtol, atol, max_steps)
+    return solve_semilinear(integrator, flow, control, start, initial, times)
 
 
 @eqx.filter_jit
@@ -123,12 +140,6 @@ def _check_equation(equation: Any) -> None:
             "krylovpde.Linear(operator)."
         )
         raise TypeError(message)
-    if type(equation).nonlinear is not AbstractEquation.nonlinear:
-        message = (
-            f"{type(equation).__name__} has a nonlinear part: semilinear equations are not served yet. "
-            "`equation.vector_field` works with Diffrax today."
-        )
-        raise ValueError(message)
     if equation.order not in (1, 2):
         message = f"`{type(equation).__name__}.order` must be 1 or 2, but is {equation.order!r}."
         raise ValueError(message)

@@ -1,0 +1,96 @@
+"""What an integrator of semilinear equations must answer."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+from jaxtyping import Array, Int, PyTree, Real
+
+from .._solution import RESULTS
+from ..action import AbstractMethod, Problem, Settings
+from ..adjoint import AbstractAdjoint, Report
+from ..equation import AbstractEquation, driven_terms
+from ..grid import is_concrete
+from ..krylov._space import add
+from ..operator import weight
+
+
+class Step(eqx.Module):
+    """One step: where it leads, an estimate of its error (a field), what it cost, whether its linear parts succeeded."""
+
+    state: PyTree[Array]
+    error: PyTree[Array]
+    applications: Int[Array, ""]
+    dimension: Int[Array, ""]
+    result: RESULTS
+
+
+class Flow(eqx.Module):
+    """`u' = A u + g(t, u)`: the equation as an integrator sees it, and how its linear flows are computed.
+
+    `rtol`: of the linear flows, a part of what a step may err.
+    """
+
+    equation: AbstractEquation
+    method: AbstractMethod
+    adjoint: AbstractAdjoint
+    rtol: float = eqx.field(static=True)
+    throw: bool = eqx.field(static=True)
+
+    def rest(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
+        """`g(t, u)`: everything but the operator."""
+        terms = [self.equation.nonlinear(t, u), self.equation.forcing(), *driven_terms(self.equation, t)]
+        total = jtu.tree_map(jnp.zeros_like, u)
+        for term in terms:
+            if term is not None:
+                total = add(total, jtu.tree_map(lambda a, b: jnp.asarray(a).astype(b.dtype), term, u))
+        return total
+
+    def linear(
+        self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
+    ) -> tuple[PyTree[Array], Report]:
+        """`Σ_k h^k φ_k(h operator) vectors[k]`."""
+        settings = Settings(self.method, self.rtol, 0.0, self.method.max_steps)
+        problem = Problem(operator, weight(operator), None, 1)
+        outputs, report = self.adjoint.evaluate(settings, problem, vectors, h[None], self.throw)
+        return jtu.tree_map(lambda leaf: leaf[0], outputs[0]), report
+
+
+class AbstractIntegrator(eqx.Module):
+    """A method for semilinear equations, in steps. See [`krylovpde.ETDRK4`][] and its neighbours."""
+
+    # Of all integrators: how the linear flows are computed (None: by the operator), and a step size that is kept to.
+    action: eqx.AbstractVar[AbstractMethod | None]
+    step_size: eqx.AbstractVar[Real[Array, ""] | None]
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name that `stats.method` and messages use."""
+
+    @property
+    @abc.abstractmethod
+    def error_order(self) -> int:
+        """`p` of the estimate's size, `h^p`."""
+
+    @abc.abstractmethod
+    def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
+        """An operator of the kind whose flows are computed."""
+
+    @abc.abstractmethod
+    def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
+        """From `t` to `t + h`."""
+
+
+def as_step_size(step_size: Any, where: str) -> Real[Array, ""] | None:
+    """A fixed step as a number that new values do not compile again."""
+    if step_size is None:
+        return None
+    array = jnp.asarray(step_size, jnp.result_type(float))
+    if array.ndim or (is_concrete(array) and not float(array) > 0):
+        message = f"`{where}(step_size)` must be a positive number or None, got {step_size}."
+        raise ValueError(message)
+    return array

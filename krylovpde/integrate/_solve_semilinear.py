@@ -1,0 +1,79 @@
+"""`kp.solve` for semilinear equations: by steps of an integrator."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._solution import RESULTS, Statistics
+from ..adjoint import AbstractAdjoint
+from ..equation import AbstractEquation
+from ._adaptive import Control, integrate
+from ._entrance import choose
+from ._etdrk import ETDRK4
+from ._integrator import AbstractIntegrator, Flow
+
+# Attempts between two output times.
+MAX_STEPS = 4096
+# The linear flows may err by this part of what a step may err.
+_LINEAR_PART = 0.1
+
+
+def is_semilinear(equation: AbstractEquation) -> bool:
+    """Whether an equation has a nonlinear part."""
+    return type(equation).nonlinear is not AbstractEquation.nonlinear
+
+
+def as_integrator(equation: AbstractEquation, method: Any) -> AbstractIntegrator:
+    """The integrator: as given, or the default."""
+    if equation.order != 1:
+        message = f"{type(equation).__name__} has a nonlinear part and is of second order in time; write it as one of first order."
+        raise ValueError(message)
+    if method is None:
+        return ETDRK4()
+    if not isinstance(method, AbstractIntegrator):
+        message = (
+            f"{type(equation).__name__} has a nonlinear part: `method` must be None or an integrator, ETDRK2(), ETDRK4(), "
+            f"Rosenbrock() or Strang(), got {method!r}. An action goes inside: ETDRK4(action)."
+        )
+        raise ValueError(message)
+    return method
+
+
+def make_flow(
+    equation: AbstractEquation,
+    integrator: AbstractIntegrator,
+    adjoint: AbstractAdjoint | None,
+    initial: PyTree[Array],
+    rtol: float,
+    throw: bool,
+) -> Flow:
+    """The equation with the method of its linear flows."""
+    operator = integrator.flow_operator(equation, initial)
+    method, adjoint = choose(operator, 1, integrator.action, adjoint, onwards=True)
+    eps = float(np.finfo(jtu.tree_leaves(initial)[0].dtype).eps)
+    return Flow(equation, method, adjoint, max(_LINEAR_PART * rtol, 10 * eps), throw)
+
+
+@eqx.filter_jit
+def solve_semilinear(
+    integrator: AbstractIntegrator, flow: Flow, control: Control, start: Array, initial: PyTree[Array], times: Array
+) -> tuple[PyTree[Array], RESULTS, Statistics]:
+    """The states at all times."""
+    outputs, end = integrate(integrator, flow, control, start, initial, times)
+    zero = jnp.zeros((), jnp.int32)
+    statistics = Statistics(
+        applications=end.applications,
+        transpose_applications=zero,
+        parameter_vjps=zero,
+        krylov_dimension=end.dimension,
+        num_steps=end.accepted,
+        error_estimate=end.error,
+        time=end.time - start,
+        method=f"{integrator.name}({flow.method.name})",
+        adjoint=flow.adjoint.name,
+    )
+    return outputs, end.result, statistics
