@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import AbstractGrid
@@ -28,13 +29,13 @@ class ReactionDiffusion(AbstractEquation):
 
     grid: AbstractGrid
     species: PyTree[Diffusion]
-    reaction: Callable[[Any, tuple[Array, ...], PyTree], PyTree]
+    reaction: Callable[[Any, tuple[np.ndarray, ...], PyTree], PyTree]
 
     def __init__(
         self,
         grid: AbstractGrid,
         diffusivity: PyTree[Any],
-        reaction: Callable[[Any, tuple[Array, ...], PyTree], PyTree],
+        reaction: Callable[[Any, tuple[np.ndarray, ...], PyTree], PyTree],
         *,
         boundary: Any = None,
         source: Any = None,
@@ -53,8 +54,8 @@ class ReactionDiffusion(AbstractEquation):
 
         **Raises:**
 
-        `TypeError` for a reaction that cannot be called, `ValueError` for a boundary or a source that does not match the
-        species; those of [`krylovpde.Diffusion`][].
+        `TypeError` for a reaction that cannot be called, `ValueError` for a source that does not match the species;
+        those of [`krylovpde.Diffusion`][].
         """
         check_grid(grid, "ReactionDiffusion")
         if not callable(reaction):

@@ -29,10 +29,12 @@ _STRETCH = 1.0 + 1e-6
 
 
 class Control(eqx.Module):
-    """What a step of length h may err: `h / duration (atol + rtol max(‖u‖, ‖u⁺‖))` in the operator's norm.
+    """What a step may err: `atol + rtol max(‖u‖, ‖u⁺‖)` in the operator's norm, or its share `h / duration` of that.
 
-    So the errors of all steps add up to the tolerance. With the whole tolerance for each step the error of a method of
-    order two was 35 times the tolerance after 287 steps.
+    The share, so that the errors of all steps add up to the tolerance, where the estimate is that of the result: with
+    the whole tolerance for each step the error of a method of order two was 35 times the tolerance after 287 steps.
+    Where the estimate is that of an embedded result of lower order, the whole keeps the error of the better one in
+    proportion to the tolerance (Hairer, Nørsett and Wanner, *Solving Ordinary Differential Equations I*, II.4).
     """
 
     duration: Real[Array, ""]
@@ -44,7 +46,8 @@ class Control(eqx.Module):
 class Progress(eqx.Module):
     """Where an integration stands.
 
-    * `step_size`: of the next attempt.   * `error`: the sum of the estimated errors of the steps, relative.
+    * `step_size`: of the next attempt.   * `error`: relative; the sum over the steps, the largest one where
+        the result is better than its estimate.
     """
 
     time: Real[Array, ""]
@@ -122,9 +125,11 @@ def _attempt(
     last = left <= wanted * _STRETCH
     h = jnp.where(active, jnp.where(last, left, lax.stop_gradient(wanted)), 0.0)
     step = integrator.step(flow, progress.time, progress.state, h)
-    ratio, relative = lax.stop_gradient(_judge(flow, control, progress.state, step, h))
+    share = jnp.ones_like(h) if integrator.extrapolates else h / jnp.where(control.duration > 0, control.duration, 1.0)
+    ratio, relative = lax.stop_gradient(_judge(flow, control, progress.state, step, share))
     accepted = active & ((ratio <= 1.0) | (fixed & jnp.isfinite(ratio)))
-    factor = jnp.clip(_SAFETY * jnp.maximum(ratio, 1e-12) ** (-1.0 / (integrator.error_order - 1)), _LEAST, _MOST)
+    power = integrator.error_order - (0 if integrator.extrapolates else 1)
+    factor = jnp.clip(_SAFETY * jnp.maximum(ratio, 1e-12) ** (-1.0 / power), _LEAST, _MOST)
     factor = jnp.where(jnp.isfinite(ratio), factor, _LEAST)
     # A step that was cut by an output time says nothing against the one that was wanted.
     next_size = jnp.where(accepted & last, jnp.maximum(wanted, h * factor), h * factor)
@@ -132,6 +137,8 @@ def _attempt(
     end = jnp.where(last, target, progress.time + h)
     stuck = active & ~accepted & ((progress.time + next_size == progress.time) | fixed)
     result = RESULTS.where(stuck, RESULTS.where(fixed, RESULTS.nonfinite, RESULTS.step_underflow), progress.result)
+    relative = jnp.where(accepted, relative, 0.0)
+    total_error = jnp.maximum(progress.error, relative) if integrator.extrapolates else progress.error + relative
     return Progress(
         time=jnp.where(accepted, end, progress.time),
         state=jtu.tree_map(lambda new, old: jnp.where(accepted, new, old), step.state, progress.state),
@@ -139,17 +146,16 @@ def _attempt(
         accepted=progress.accepted + accepted.astype(jnp.int32),
         applications=progress.applications + jnp.where(active, step.applications, 0),
         dimension=jnp.maximum(progress.dimension, step.dimension),
-        error=progress.error + jnp.where(accepted, relative, 0.0),
+        error=total_error,
         result=result,
     )
 
 
-def _judge(flow: Flow, control: Control, before: PyTree[Array], step: Step, h: Array) -> tuple[Array, Array]:
+def _judge(flow: Flow, control: Control, before: PyTree[Array], step: Step, share: Array) -> tuple[Array, Array]:
     """The estimated error over the allowed one (infinite where a linear flow failed), and relative to the state."""
     inner_product = weight(flow.equation.operator())
     error, old, new = (norm(x, inner_product) for x in (step.error, before, step.state))
     size = jnp.maximum(old, new)
-    share = h / jnp.where(control.duration > 0, control.duration, 1.0)
     allowed = share * (control.atol + control.rtol * size)
     ratio = error / jnp.where(allowed > 0, allowed, jnp.finfo(error.dtype).tiny)
     good = jnp.isfinite(ratio) & (step.result == RESULTS.successful)

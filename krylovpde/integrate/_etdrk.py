@@ -48,6 +48,10 @@ class ETDRK2(AbstractIntegrator):
     def error_order(self) -> int:
         return ETDRK2_TABLEAU.error_order
 
+    @property
+    def extrapolates(self) -> bool:
+        return False
+
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
         del u
         return equation.operator()
@@ -83,6 +87,10 @@ class ETDRK4(AbstractIntegrator):
     @property
     def error_order(self) -> int:
         return ETDRK4_TABLEAU.error_order
+
+    @property
+    def extrapolates(self) -> bool:
+        return True
 
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
         del u

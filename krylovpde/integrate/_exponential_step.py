@@ -1,6 +1,7 @@
 """One step of any exponential Runge–Kutta method: its rows in a loop, so that the linear flow is compiled once."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -10,18 +11,18 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS, first_failure
-from ..krylov._space import subtract
+from ..krylov._space import axpy, subtract
 from ._integrator import Flow, Step
 from ._tableau import Tableau
 
 
-class Linearised:
+class Linearised(NamedTuple):
     """`u' = M u + g(t, u)` around the start of a step: `M`, `g`, `g_1 = g(t, u)`, and `g_t` or None."""
 
-    def __init__(
-        self, operator: lx.AbstractLinearOperator, rest: Any, first: PyTree[Array], drift: PyTree[Array] | None
-    ):
-        self.operator, self.rest, self.first, self.drift = operator, rest, first, drift
+    operator: lx.AbstractLinearOperator
+    rest: Callable[[Array, PyTree[Array]], PyTree[Array]]
+    first: PyTree[Array]
+    drift: PyTree[Array] | None
 
 
 def exponential_step(
@@ -43,9 +44,7 @@ def exponential_step(
         at = jtu.tree_map(lambda a, b: jnp.where(error, a, b), u, value)
         difference = subtract(linearised.rest(t + node * h, at), linearised.first)
         if linearised.drift is not None:
-            difference = jtu.tree_map(
-                lambda a, b: a - (node * h).astype(a.real.dtype) * b, difference, linearised.drift
-            )
+            difference = axpy(-node * h, linearised.drift, difference)
         differences = jtu.tree_map(
             lambda rows, leaf: lax.dynamic_update_index_in_dim(rows, leaf, stage, 0), differences, difference
         )

@@ -19,7 +19,7 @@ from ..operator import weight
 
 
 class Step(eqx.Module):
-    """One step: where it leads, an estimate of its error (a field), what it cost, whether its linear parts succeeded."""
+    """One step: where it leads, an estimate of its error (a field), its cost, whether its linear parts succeeded."""
 
     state: PyTree[Array]
     error: PyTree[Array]
@@ -75,6 +75,11 @@ class AbstractIntegrator(eqx.Module):
     @abc.abstractmethod
     def error_order(self) -> int:
         """`p` of the estimate's size, `h^p`."""
+
+    @property
+    @abc.abstractmethod
+    def extrapolates(self) -> bool:
+        """Whether the estimate is that of a result of lower order than the one that is kept."""
 
     @abc.abstractmethod
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:

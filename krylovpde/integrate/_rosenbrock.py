@@ -22,8 +22,8 @@ class Rosenbrock(AbstractIntegrator):
         J = A + ∂g/∂u(t, u),     u' = J u + (g(t, u) - ∂g/∂u u)
 
     with the Jacobian of the present state, applied by `jax.jvp` and never formed. For reactions that are stiff
-    themselves, and for nonlinear diffusion; it keeps its order with any boundary. The Jacobian has no tags, so its flows
-    are Arnoldi's.
+    themselves, and for nonlinear diffusion; it keeps its order with any boundary. The Jacobian has no tags, so that
+    its flows are Arnoldi's.
 
     !!! cite "Sources"
 
@@ -45,6 +45,10 @@ class Rosenbrock(AbstractIntegrator):
     @property
     def error_order(self) -> int:
         return ROSENBROCK_TABLEAU.error_order
+
+    @property
+    def extrapolates(self) -> bool:
+        return True
 
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
         return equation.operator() + _jacobian(lambda u: jtu.tree_map(lambda leaf: 0.0 * leaf, u), u)

@@ -30,16 +30,16 @@ def is_semilinear(equation: AbstractEquation) -> bool:
 def as_integrator(equation: AbstractEquation, method: Any) -> AbstractIntegrator:
     """The integrator: as given, or the default."""
     if equation.order != 1:
-        message = f"{type(equation).__name__} has a nonlinear part and is of second order in time; write it as one of first order."
+        message = f"{type(equation).__name__}: integrators serve equations of first order in time; write it as one."
         raise ValueError(message)
     if method is None:
         return ETDRK4()
     if not isinstance(method, AbstractIntegrator):
         message = (
-            f"{type(equation).__name__} has a nonlinear part: `method` must be None or an integrator, ETDRK2(), ETDRK4(), "
-            f"Rosenbrock() or Strang(), got {method!r}. An action goes inside: ETDRK4(action)."
+            f"{type(equation).__name__} has a nonlinear part: `method` must be None or an integrator, ETDRK2(), "
+            f"ETDRK4(), Rosenbrock() or Strang(), got {method!r}. An action goes inside: ETDRK4(action)."
         )
-        raise ValueError(message)
+        raise TypeError(message)
     return method
 
 

@@ -20,8 +20,8 @@ class Strang(AbstractIntegrator):
         u⁺ = N(h/2) exp(hA) N(h/2) u
 
     with `N` the flow of `u' = g(t, u)`, by one step of the classical Runge–Kutta method of order four. The simple
-    baseline: one linear flow a step, two more for the estimate of the error, which is the difference to the splitting in the other
-    order, `exp(hA/2) N(h) exp(hA/2) u`.
+    baseline: one linear flow a step, and two more for the estimate of the error, the difference to the splitting in
+    the other order, `exp(hA/2) N(h) exp(hA/2) u`.
 
     !!! cite "Sources"
 
@@ -43,6 +43,10 @@ class Strang(AbstractIntegrator):
     @property
     def error_order(self) -> int:
         return 3
+
+    @property
+    def extrapolates(self) -> bool:
+        return False
 
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
         del u
