@@ -36,9 +36,9 @@ def solve(
     max_steps: int | None = None,
     throw: bool = True,
 ) -> Solution:
-    r"""The solution of a linear equation with constant coefficients and boundary values, at given times.
+    r"""The solution of an evolution equation at given times.
 
-    With $L = -A$ and $\tau = t - t_0$,
+    For linear equations with constant coefficients and boundary values, with $L = -A$ and $\tau = t - t_0$,
 
     - first order: $u(t) = e^{\tau A} u_0 + \tau\,\varphi_1(\tau A)\, b$;
     - second order: $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 +
@@ -46,12 +46,16 @@ def solve(
 
     and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators.
 
-    There is no time step and no Krylov dimension to choose: both follow from the tolerance.
+    A semilinear equation $u' = Au + g(t, u)$ is solved in steps of an exponential integrator ([`krylovpde.ETDRK4`][]
+    if nothing is said), whose size follows from the tolerance; output times end a step.
+
+    There is no time step and no Krylov dimension to choose.
 
     **Arguments:**
 
     - `equation`: [`krylovpde.Diffusion`][], [`krylovpde.AdvectionDiffusion`][], [`krylovpde.Wave`][],
-        [`krylovpde.Linear`][], or your own [`krylovpde.AbstractEquation`][].
+        [`krylovpde.Linear`][], [`krylovpde.ReactionDiffusion`][], [`krylovpde.Semilinear`][], or your own
+        [`krylovpde.AbstractEquation`][].
     - `initial`: the state at `t0`: a field, or a [`krylovpde.WaveState`][] for equations of second order. Its precision
         is that of the computation.
     - `times`: absolute times: one number or a non-decreasing 1-D array, none before `t0`; repeats allowed.
@@ -59,7 +63,9 @@ def solve(
         field: its outputs only, and nothing else is stored (for a `WaveState` it sees the displacement, unless it is an
         operator on the whole state). A function `observe(t, state) -> pytree`.
     - `method`, `adjoint`, `rtol`, `atol`, `max_steps`, `throw`: as in [`krylovpde.expm_multiply`][]. For a
-        `WaveState` the tolerance holds for each part.
+        `WaveState` the tolerance holds for each part. For semilinear equations `method` is an integrator
+        ([`krylovpde.ETDRK2`][] and its neighbours, which also take equations of first order that are linear), and
+        `max_steps` bounds the attempts between two output times (4096).
 
     **Returns:**
 
@@ -67,9 +73,8 @@ def solve(
 
     **Raises:**
 
-    `TypeError`, `ValueError` for arguments that do not fit, for an equation with a nonlinear part (not yet served), and
-    for sources that vary in time with an operator that is not self-adjoint (nor are these);
-    `equinox.EquinoxRuntimeError` for a failed result.
+    `TypeError`, `ValueError` for arguments that do not fit, and for sources that vary in time with an operator that is
+    not self-adjoint, unless `method` is an integrator; `equinox.EquinoxRuntimeError` for a failed result.
     """
     _check_equation(equation)
     operator = equation.operator()
