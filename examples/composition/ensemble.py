@@ -1,6 +1,6 @@
 """An ensemble of models, solved and differentiated at once by `eqx.filter_vmap`.
 
-    python examples/composition/ensemble.py [--size 32] [--members 6]
+python examples/composition/ensemble.py [--size 32] [--members 6]
 """
 
 import argparse
@@ -62,11 +62,11 @@ def main() -> None:
     print("time   " + "".join(f"  sensor {sensor}: mean, deviation" for sensor in range(records.shape[2])))
     for time, mean, deviation in zip(times, jnp.mean(records, axis=0), jnp.std(records, axis=0), strict=True):
         print(f"{time:.2f}   " + "".join(f"  {m:+13.4f}  {s:12.4f}" for m, s in zip(mean, deviation, strict=True)))
-    print("\nmember   speed  energy recorded   d/dspeed    alone")
+    print("\nmember   speed  energy recorded  d/dspeed      the same alone")
     for member in range(arguments.members):
         tank, slopes = (jax.tree.map(lambda leaf: leaf[member], tree) for tree in (ensemble, gradients))  # noqa: B023
         alone = eqx.filter_jit(eqx.filter_grad(energy, has_aux=True))(tank)[0]
-        print(f"{member:6d}  {tank.speed:.4f}  {energies[member]:15.6f} {slopes.speed:+10.6f} {alone.speed:+10.6f}")
+        print(f"{member:6d}  {tank.speed:.4f}  {energies[member]:15.6f}  {slopes.speed:+.5e}  {alone.speed:+.5e}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A neural network as the coefficient of an equation, trained through `kp.solve` with optax.
 
-    python examples/composition/network_coefficient.py [--size 48] [--steps 40]
+python examples/composition/network_coefficient.py [--size 48] [--steps 60]
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     """Made-up data of a medium with a jump, and Adam."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=48, help="cells")
-    parser.add_argument("--steps", type=int, default=40, help="steps of the optimiser")
+    parser.add_argument("--steps", type=int, default=60, help="steps of the optimiser")
     arguments = parser.parse_args()
     grid = kp.Grid(shape=(arguments.size,), lower=(0.0,), upper=(1.0,))
     (x,) = grid.coordinates
@@ -58,7 +58,7 @@ def main() -> None:
         return eqx.apply_updates(model, updates), state, value
 
     model = Medium(eqx.nn.MLP(1, "scalar", 16, 2, activation=jnp.tanh, key=jax.random.key(0)))
-    optimiser = optax.adam(1e-2)
+    optimiser = optax.adam(2e-2)
     state = optimiser.init(eqx.filter(model, eqx.is_array))
     losses = []
     for _ in range(arguments.steps):

@@ -1,6 +1,6 @@
 """A model to a file and back: the same solution and the same gradient, bit for bit.
 
-    python examples/composition/serialise.py [--size 64] [--file FILE]
+python examples/composition/serialise.py [--size 64] [--file FILE]
 """
 
 import argparse
@@ -22,7 +22,9 @@ def make_model(size: int, key: jax.Array) -> kp.AdvectionDiffusion:
     keys = jax.random.split(key)
     grid = kp.Grid(shape=(size,), lower=(0.0,), upper=(1.0,))
     diffusivity = jnp.exp(0.3 * jax.random.normal(keys[0], (size,)))
-    return kp.AdvectionDiffusion(grid, diffusivity, (5.0 + jax.random.normal(keys[1], (size,)),), boundary=kp.Dirichlet())
+    return kp.AdvectionDiffusion(
+        grid, diffusivity, (5.0 + jax.random.normal(keys[1], (size,)),), boundary=kp.Dirichlet()
+    )
 
 
 # --8<-- [end:model]

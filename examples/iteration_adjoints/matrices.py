@@ -1,4 +1,4 @@
-"""Sparse matrices to factorise: from Matrix Market files, or generated with the size and fill of two well-known ones."""
+"""Sparse matrices to factorise: from Matrix Market files, or generated with the size and fill of known ones."""
 
 from pathlib import Path
 from typing import Any

@@ -65,5 +65,5 @@ def draw(found: dict[str, Any], output: Path) -> None:
     right.semilogy([row["applications"] for row in rows], [row["gradient"] for row in rows], **style)
     right.set_xlabel("Krylov dimension; applications of the operator")
     left.legend(frameon=False)
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="lower left")
     save(figure, output)

@@ -62,11 +62,12 @@ def test_full_depth_gives_the_matrix_back_and_its_jacobian_is_the_identity(kind,
 
 
 def test_adjoint_is_that_of_autodiff_on_a_hilbert_matrix(key):
-    """Ill-conditioned, with parameters that are only half of the matrix: 15 unknowns, depth 10, as the peer has it.
+    """Ill-conditioned, with parameters that are only half of the matrix: 15 unknowns, as the peer has it.
 
-    The gradients themselves are 1e9 times the cotangents; two ways to round agree to the conditioning of the problem.
+    Every step of the way back divides by a subdiagonal. At depth 10, where the smallest is 1e-9, ours, the peer's and
+    three ways of backpropagation differ from each other by one to five times eps over it, none more than the others.
     """
-    size, depth = 15, 10
+    size, depth = 15, 8
     keys = jax.random.split(key, 2)
     index = np.arange(size)
     hilbert = 1.0 / (index[:, None] + index[None, :] + 1.0)
@@ -84,9 +85,11 @@ def test_adjoint_is_that_of_autodiff_on_a_hilbert_matrix(key):
     value, pull = jax.jit(ft.partial(jax.vjp, mine))(half, vector)
     _, pull_reference = jax.jit(ft.partial(jax.vjp, by_autodiff))(half, vector)
     cotangent = random_like(keys[1], value)
+    smallest = float(jnp.min(jnp.diagonal(value[1], -1)))
+    assert smallest < 1e-6
     for first, second in zip(pull(cotangent), pull_reference(cotangent), strict=True):
         error = relative_error(first, second)
-        assert 0.0 < error < 10 * float(np.sqrt(np.finfo(np.float64).eps))
+        assert 0.0 < error < 10 * float(np.finfo(np.float64).eps) / smallest
 
 
 @every_kind
