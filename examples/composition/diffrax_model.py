@@ -4,6 +4,7 @@ python examples/composition/diffrax_model.py [--size 64]
 """
 
 import argparse
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -29,7 +30,7 @@ class Layers(eqx.Module):
         return kp.Diffusion(grid, jnp.where(x < 0.5, left, right), reaction_rate=-jnp.exp(self.rate))
 
 
-def by_diffrax(equation: kp.Diffusion, initial: jax.Array, times: jax.Array) -> jax.Array:
+def by_diffrax(equation: kp.Diffusion, initial: jax.Array, times: jax.Array) -> Any:
     """The model as it was."""
     return diffrax.diffeqsolve(
         diffrax.ODETerm(equation.vector_field),
@@ -43,7 +44,7 @@ def by_diffrax(equation: kp.Diffusion, initial: jax.Array, times: jax.Array) -> 
     ).ys
 
 
-def by_krylovpde(equation: kp.Diffusion, initial: jax.Array, times: jax.Array) -> jax.Array:
+def by_krylovpde(equation: kp.Diffusion, initial: jax.Array, times: jax.Array) -> Any:
     """The line that changes."""
     return kp.solve(equation, initial, times, rtol=1e-8).value
 
@@ -56,8 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64, help="cells")
     grid = kp.Grid(shape=(parser.parse_args().size,), lower=(0.0,), upper=(1.0,))
-    initial = jnp.exp(-(((grid.coordinates[0] - 0.3) / 0.1) ** 2))
-    times = jnp.linspace(0.01, 0.05, 5)
+    initial, times = jnp.exp(-(((grid.coordinates[0] - 0.3) / 0.1) ** 2)), jnp.linspace(0.01, 0.05, 5)
     truth, guess = Layers(jnp.log(jnp.asarray([1.0, 0.3])), jnp.log(2.0)), Layers(jnp.zeros(2), jnp.zeros(()))
     data = by_krylovpde(truth.equation(grid), initial, times)
 

@@ -98,12 +98,12 @@ def draw(found: dict[str, Any], output: Path) -> None:
     figure, axes = plt.subplots(count, 3, figsize=(12.0, 3.2 * count + 0.6), layout="constrained", squeeze=False)
     styles = {"Arnoldi with": (BLUE, "o"), "Arnoldi without": (SKY, "v"), "Lanczos without": (ORANGE, "s")}
     for line, (name, of) in zip(axes, found["matrices"].items(), strict=True):
+        depths = sorted({row["depth"] for row in of["rows"]})
         for who in dict.fromkeys(row["name"] for row in of["rows"]):
             rows = [row for row in of["rows"] if row["name"] == who]
             kind, _, how = who.rpartition(", ")
             colour, marker = styles[kind]
             style = {"color": colour, "marker": marker, "linestyle": "-" if how == "adjoint" else "--", "label": who}
-            depths = [row["depth"] for row in rows]
             line[0].loglog(depths, [1e3 * row["backward_s"] for row in rows], **style)
             line[1].loglog(depths, [1e3 * (row["forward_s"] + row["backward_s"]) for row in rows], **style)
             line[2].loglog(depths, [row["memory_bytes"] / 1e6 for row in rows], **style)

@@ -45,11 +45,11 @@ def unrolled(num_passes: int, matrix: jax.Array, vector: jax.Array) -> tuple[jax
     def apply(x: jax.Array) -> jax.Array:
         return jnp.matmul(matrix, x, precision="highest")
 
-    basis, small, _, _ = unrolled_arnoldi(apply, vector, None, vector.size, num_passes=num_passes)
+    basis, small, *_ = unrolled_arnoldi(apply, vector, None, vector.size, num_passes=num_passes)
     return basis, small
 
 
-def peer(reortho: str, custom_vjp: bool, matrix: jax.Array, vector: jax.Array) -> tuple[jax.Array, jax.Array]:
+def peer(reortho: str, custom_vjp: bool, matrix: jax.Array, vector: jax.Array) -> Any:
     """matfree's; its option `reortho` is for the adjoint, `reortho_vjp` for the iteration."""
     from matfree import decomp
 
@@ -92,7 +92,12 @@ def jacobian_errors(factorise: Factorise, matrix: jax.Array) -> tuple[float, flo
     jacobian = np.asarray(jax.jit(jax.jacrev(rebuilt))(matrix), np.float64).reshape(size**2, size**2)
     identity = np.eye(size**2)
     symmetrised = (jacobian + jacobian.T) / 2
-    return tuple(float(np.sqrt(np.mean((found - identity) ** 2))) for found in (symmetrised, jacobian))
+    return root_mean_square(symmetrised - identity), root_mean_square(jacobian - identity)
+
+
+def root_mean_square(numbers: np.ndarray) -> float:
+    """Of all entries."""
+    return float(np.sqrt(np.mean(numbers**2)))
 
 
 def vectors_kept(matrix: jax.Array) -> int:

@@ -87,7 +87,7 @@ def passes(who: Contestant, depth: int, operator: kp.SparseOperator, vector: jax
     back = jax.jit(lambda pull, cotangent: pull(cotangent)[0])
     jax.block_until_ready(back(pull, cotangent))
     compile_s = time.perf_counter() - began
-    memory = jax.jit(both).lower(*arguments, cotangent).compile().memory_analysis()
+    memory: Any = jax.jit(both).lower(*arguments, cotangent).compile().memory_analysis()
     return Passes(ft.partial(ahead, *arguments), back, cotangent, memory.temp_size_in_bytes, compile_s)
 
 
