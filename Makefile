@@ -50,4 +50,5 @@ test: lint types docs
 bench: $(READY)
 	$(BIN)/python -m examples.against_diffrax
 	$(BIN)/python -m examples.against_diffrax --scaling --output results/scaling.json
+	@for name in hilbert depth smooth; do $(BIN)/python -m examples.iteration_adjoints $$name || exit 1; done
 	@for script in examples/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

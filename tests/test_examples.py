@@ -46,19 +46,6 @@ def test_getting_started():
 
 
 @pytest.mark.slow
-def test_smooth_data_gradients(tmp_path):
-    """The table of the documentation: the two-sided gradient follows the value, the discrete adjoint does not."""
-    run = _run("smooth_data_gradients.py", "--output", tmp_path / "figure.png")
-    assert run.returncode == 0, run.stderr
-    rows = re.findall(r"^ *(\d+) +(\S+) +(\S+) +(\S+)$", run.stdout, re.MULTILINE)
-    errors = {int(dimension): [float(number) for number in numbers] for dimension, *numbers in rows}
-    value, discrete, two_sided = errors[25]
-    assert value < 1e-5
-    assert two_sided < 10 * value
-    assert discrete > 1000
-
-
-@pytest.mark.slow
 def test_gradient_benchmark(tmp_path):
     report = tmp_path / "gradients.json"
     run = _run("benchmarks/gradients.py", "--size", 8, "--output", report)
