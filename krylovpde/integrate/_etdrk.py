@@ -102,4 +102,4 @@ class ETDRK4(AbstractIntegrator):
 
 def _step(tableau: Tableau, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
     linearised = Linearised(flow.equation.operator(), flow.rest, flow.rest(t, u), None)
-    return exponential_step(tableau, flow, linearised, t, u, h)
+    return exponential_step(tableau, flow.linear, linearised, t, u, h)

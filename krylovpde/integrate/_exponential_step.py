@@ -1,7 +1,7 @@
 """One step of any exponential Runge–Kutta method: its rows in a loop, so that the linear flow is compiled once."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -12,21 +12,23 @@ from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS, first_failure
 from ..krylov._space import axpy, subtract
-from ._integrator import Flow, Step
+from ._integrator import LinearFlow, Step
 from ._tableau import Tableau
+
+Rest: TypeAlias = Callable[[Array, PyTree[Array]], PyTree[Array]]
 
 
 class Linearised(NamedTuple):
     """`u' = M u + g(t, u)` around the start of a step: `M`, `g`, `g_1 = g(t, u)`, and `g_t` or None."""
 
     operator: lx.AbstractLinearOperator
-    rest: Callable[[Array, PyTree[Array]], PyTree[Array]]
+    rest: Rest
     first: PyTree[Array]
     drift: PyTree[Array] | None
 
 
 def exponential_step(
-    tableau: Tableau, flow: Flow, linearised: Linearised, t: Array, u: PyTree[Array], h: Array
+    tableau: Tableau, linear: LinearFlow, linearised: Linearised, t: Array, u: PyTree[Array], h: Array
 ) -> Step:
     """The rows one after another; the differences of `g` are collected as they become known."""
     count = len(tableau.rows)
@@ -39,7 +41,7 @@ def exponential_step(
         differences, results = carry
         (node, weights, error), stage = inputs
         vectors = _vectors(linearised, u, differences, node, weights, error, h)
-        value, report = flow.linear(linearised.operator, vectors, node * h)
+        value, report = linear(linearised.operator, vectors, node * h)
         # The function is not asked about an error: it may not be defined there.
         at = jtu.tree_map(lambda a, b: jnp.where(error, a, b), u, value)
         difference = subtract(linearised.rest(t + node * h, at), linearised.first)

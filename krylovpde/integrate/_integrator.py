@@ -28,17 +28,29 @@ class Step(eqx.Module):
     result: RESULTS
 
 
-class Flow(eqx.Module):
-    """`u' = A u + g(t, u)`: the equation as an integrator sees it, and how its linear flows are computed.
+class LinearFlow(eqx.Module):
+    """How `Σ_k h^k φ_k(h A) v_k` is computed, and to which tolerance."""
 
-    `rtol`: of the linear flows, a part of what a step may err.
-    """
-
-    equation: AbstractEquation
     method: AbstractMethod
     adjoint: AbstractAdjoint
     rtol: float = eqx.field(static=True)
     throw: bool = eqx.field(static=True)
+
+    def __call__(
+        self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
+    ) -> tuple[PyTree[Array], Report]:
+        """`Σ_k h^k φ_k(h operator) vectors[k]`, and how it went."""
+        settings = Settings(self.method, self.rtol, 0.0, self.method.max_steps)
+        problem = Problem(operator, weight(operator), None, 1)
+        outputs, report = self.adjoint.evaluate(settings, problem, vectors, h[None], self.throw)
+        return jtu.tree_map(lambda leaf: leaf[0], outputs[0]), report
+
+
+class Flow(eqx.Module):
+    """`u' = A u + g(t, u)`: the equation as an integrator sees it, and its linear flows."""
+
+    equation: AbstractEquation
+    linear: LinearFlow
 
     def rest(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
         """`g(t, u)`: everything but the operator."""
@@ -48,15 +60,6 @@ class Flow(eqx.Module):
             if term is not None:
                 total = add(total, jtu.tree_map(lambda a, b: jnp.asarray(a).astype(b.dtype), term, u))
         return total
-
-    def linear(
-        self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
-    ) -> tuple[PyTree[Array], Report]:
-        """`Σ_k h^k φ_k(h operator) vectors[k]`."""
-        settings = Settings(self.method, self.rtol, 0.0, self.method.max_steps)
-        problem = Problem(operator, weight(operator), None, 1)
-        outputs, report = self.adjoint.evaluate(settings, problem, vectors, h[None], self.throw)
-        return jtu.tree_map(lambda leaf: leaf[0], outputs[0]), report
 
 
 class AbstractIntegrator(eqx.Module):

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree, Real
 from ..action import AbstractMethod
 from ..equation import AbstractEquation
 from ..krylov._space import subtract
-from ._exponential_step import Linearised, exponential_step
+from ._exponential_step import Linearised, Rest, exponential_step
 from ._integrator import AbstractIntegrator, Flow, Step, as_step_size
 from ._tableau import ROSENBROCK_TABLEAU
 
@@ -54,14 +54,19 @@ class Rosenbrock(AbstractIntegrator):
         return equation.operator() + _jacobian(lambda u: jtu.tree_map(lambda leaf: 0.0 * leaf, u), u)
 
     def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
-        jacobian = _jacobian(lambda state: flow.rest(t, state), u)
-        operator = flow.equation.operator() + jacobian
+        around = linearise(flow.equation.operator(), flow.rest, t, u)
+        return exponential_step(ROSENBROCK_TABLEAU, flow.linear, around, t, u, h)
 
-        def rest(time: Array, state: PyTree[Array]) -> PyTree[Array]:
-            return subtract(flow.rest(time, state), jacobian.mv(state))
 
-        drift = jax.jvp(lambda time: flow.rest(time, u), (t,), (jnp.ones_like(t),))[1]
-        return exponential_step(ROSENBROCK_TABLEAU, flow, Linearised(operator, rest, rest(t, u), drift), t, u, h)
+def linearise(operator: lx.AbstractLinearOperator, rest: Rest, t: Array, u: PyTree[Array]) -> Linearised:
+    """`u' = A u + g(t, u)` around a state: the Jacobian, and what it leaves of `g`."""
+    jacobian = _jacobian(lambda state: rest(t, state), u)
+
+    def remainder(time: Array, state: PyTree[Array]) -> PyTree[Array]:
+        return subtract(rest(time, state), jacobian.mv(state))
+
+    drift = jax.jvp(lambda time: rest(time, u), (t,), (jnp.ones_like(t),))[1]
+    return Linearised(operator + jacobian, remainder, remainder(t, u), drift)
 
 
 def _jacobian(function: Any, u: PyTree[Array]) -> lx.AbstractLinearOperator:

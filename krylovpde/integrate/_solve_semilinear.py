@@ -14,7 +14,7 @@ from ..equation import AbstractEquation
 from ._adaptive import Control, integrate
 from ._entrance import choose
 from ._etdrk import ETDRK4
-from ._integrator import AbstractIntegrator, Flow
+from ._integrator import AbstractIntegrator, Flow, LinearFlow
 
 # Attempts between two output times.
 MAX_STEPS = 4096
@@ -55,7 +55,7 @@ def make_flow(
     operator = integrator.flow_operator(equation, initial)
     method, adjoint = choose(operator, 1, integrator.action, adjoint, onwards=True)
     eps = float(np.finfo(jtu.tree_leaves(initial)[0].dtype).eps)
-    return Flow(equation, method, adjoint, max(_LINEAR_PART * rtol, 10 * eps), throw)
+    return Flow(equation, LinearFlow(method, adjoint, max(_LINEAR_PART * rtol, 10 * eps), throw))
 
 
 @eqx.filter_jit
@@ -73,7 +73,7 @@ def solve_semilinear(
         num_steps=end.accepted,
         error_estimate=end.error,
         time=end.time - start,
-        method=f"{integrator.name}({flow.method.name})",
-        adjoint=flow.adjoint.name,
+        method=f"{integrator.name}({flow.linear.method.name})",
+        adjoint=flow.linear.adjoint.name,
     )
     return outputs, end.result, statistics

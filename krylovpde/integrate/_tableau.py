@@ -46,6 +46,9 @@ class Tableau:
         return table
 
 
+# Its error is the difference to Cox and Matthews' method of order two.
+EXPONENTIAL_EULER_TABLEAU = Tableau(rows=((1.0, {1: {1: 0.0}}), (1.0, {2: {2: 1.0}})), order=1, error_order=2)
+
 # Cox and Matthews (2002), equation 22; the error is the difference to the same rule with the result as second stage.
 ETDRK2_TABLEAU = Tableau(
     rows=((1.0, {1: {1: 0.0}}), (1.0, {2: {2: 1.0}}), (1.0, {2: {2: -1.0, 3: 1.0}})), order=2, error_order=3

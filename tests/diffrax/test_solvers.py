@@ -1,0 +1,109 @@
+"""Our exponential integrators as Diffrax solvers, used as a Diffrax user would."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+
+import krylovpde as kp
+import krylovpde.diffrax as kd
+
+GRID = kp.Grid((16,), (0.0,), (1.0,))
+X = GRID.coordinates[0]
+START = jnp.asarray(0.4 + 0.2 * np.sin(2 * np.pi * X))
+SOLVERS = {"ETDRK2": kd.ETDRK2, "ETDRK4": kd.ETDRK4, "ExponentialRosenbrock": kd.ExponentialRosenbrock}
+CONTROL = diffrax.PIDController(rtol=1e-6, atol=1e-6)
+
+pytestmark = pytest.mark.standard_promotion
+
+
+def equation(diffusivity, rate):
+    return kp.ReactionDiffusion(GRID, diffusivity, lambda _t, _x, u: rate * u * (1.0 - u), boundary=kp.Periodic())
+
+
+def solve(solver, diffusivity=0.02, rate=4.0, end=1.0, **options):
+    options = {"stepsize_controller": CONTROL, "max_steps": 128} | options
+    dt0 = options.pop("dt0", None)
+    return diffrax.diffeqsolve(kd.split(equation(diffusivity, rate)), solver, 0.0, end, dt0, START, **options)
+
+
+def by_dopri8(diffusivity=0.02, rate=4.0):
+    term = diffrax.ODETerm(equation(diffusivity, rate).vector_field)
+    return diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, 1.0, 4e-3, START, max_steps=256).ys[0]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_under_a_controller(name):
+    solution = solve(SOLVERS[name]())
+    np.testing.assert_allclose(solution.ys[0], by_dopri8(), atol=1e-4 if name == "ETDRK2" else 1e-5)
+    assert solution.stats["num_steps"] < (100 if name == "ETDRK2" else 50)
+
+
+def test_observed_order_of_exponential_euler():
+    errors = []
+    for steps in (16, 32, 64):
+        solution = solve(kd.ExponentialEuler(), stepsize_controller=diffrax.ConstantStepSize(), dt0=1.0 / steps)
+        errors.append(float(jnp.linalg.norm(solution.ys[0] - by_dopri8())))
+    assert -np.polyfit(np.log([16, 32, 64]), np.log(errors), 1)[0] == pytest.approx(1.0, abs=0.2)
+
+
+def test_dense_output_and_saved_times():
+    times = jnp.linspace(0.0, 1.0, 6)
+    solution = solve(kd.ETDRK4(), saveat=diffrax.SaveAt(ts=times, dense=True))
+    direct = kp.solve(equation(0.02, 4.0), START, times[3], rtol=1e-8, max_steps=144).value
+    np.testing.assert_allclose(solution.ys[3], direct, atol=1e-4)
+    np.testing.assert_allclose(solution.evaluate(times[3]), solution.ys[3], atol=1e-12)
+
+
+def test_an_event_ends_it():
+    def grown(_t, y, _args, **_):
+        return jnp.mean(y) - 0.8
+
+    event = diffrax.Event(grown)
+    solution = solve(kd.ETDRK4(), event=event, end=5.0)
+    assert solution.result == diffrax.RESULTS.event_occurred
+    assert 0.1 < float(solution.ts[0]) < 2.0
+
+
+def objective(parameters, solver, adjoint):
+    value = solve(solver, *parameters, adjoint=adjoint).ys[0]
+    return jnp.vdot(jnp.asarray(np.cos(3 * X)), value)
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [
+        diffrax.RecursiveCheckpointAdjoint(),
+        pytest.param(diffrax.DirectAdjoint(), marks=pytest.mark.slow),
+        pytest.param(diffrax.ForwardMode(), marks=pytest.mark.slow),
+    ],
+    ids=lambda adjoint: type(adjoint).__name__,
+)
+def test_gradients(adjoint):
+    point = (jnp.asarray(0.02), jnp.asarray(4.0))
+    derivative = jax.jacfwd if isinstance(adjoint, diffrax.ForwardMode) else jax.grad
+    ours = jax.jit(derivative(lambda p: objective(p, kd.ETDRK4(), adjoint)))(point)
+    theirs = jax.jit(jax.grad(lambda p: jnp.vdot(jnp.asarray(np.cos(3 * X)), by_dopri8(*p))))(point)
+    np.testing.assert_allclose(jnp.stack(ours), jnp.stack(theirs), rtol=2e-5)
+
+
+def test_backwards_in_time():
+    """Diffrax turns time around by itself; a skew-adjoint operator can be followed both ways."""
+    matrix = lx.MatrixLinearOperator(jnp.array([[0.0, 2.0], [-2.0, 0.0]]))
+    terms = diffrax.MultiTerm(kd.LinearTerm(matrix), diffrax.ODETerm(lambda _t, y, _args: 0.1 * y))
+    start = jnp.array([1.0, 0.0])
+    solution = diffrax.diffeqsolve(terms, kd.ETDRK4(), 1.0, 0.0, -0.05, start, max_steps=32)
+    exact = np.exp(-0.1) * np.array([np.cos(2.0), np.sin(2.0)])
+    np.testing.assert_allclose(solution.ys[0], exact, atol=1e-6)
+
+
+@pytest.mark.bad_input
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(TypeError, match="LinearOperator"):
+        kd.LinearTerm(jnp.eye(3))
+    with pytest.raises(ValueError, match="second order"):
+        kd.split(kp.Wave(GRID, 1.0))
+    with pytest.raises(ValueError, match="MultiTerm"):
+        diffrax.diffeqsolve(diffrax.ODETerm(lambda _t, y, _a: -y), kd.ETDRK4(), 0.0, 1.0, 0.1, START)
