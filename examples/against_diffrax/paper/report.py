@@ -24,3 +24,10 @@ def save(path: Path, report: dict[str, Any]) -> None:
 def milliseconds(seconds: float) -> str:
     """Three digits."""
     return f"{1e3 * seconds:.3g} ms"
+
+
+def reason(error: Exception) -> str:
+    """Why a method does not run: of an error inside a compiled program, the line that names it."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    inside = [text for text in lines if "EquinoxRuntimeError: " in text]
+    return (inside[0].split("EquinoxRuntimeError: ")[1] if inside else f"{type(error).__name__}: {lines[0]}")[:160]

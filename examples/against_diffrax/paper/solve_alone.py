@@ -18,7 +18,7 @@ from .methods import (
     two_sided_fixed,
 )
 from .problem import Draw, draws, errors, single, value_and_gradient
-from .report import milliseconds, save, table
+from .report import milliseconds, reason, save, table
 from .stencils import Case
 
 TOLERATED = 1e-4  # gradient error at which seconds count
@@ -67,7 +67,7 @@ def prepare(method: Method, draw: Draw) -> tuple[dict[str, Any], Any]:
         _, coefficient, state = single(draw)
         row |= method.work(coefficient**2, state)._asdict()
     except Exception as error:  # whatever stops a method is its result
-        return row | {"failure": f"{type(error).__name__}: {error}"[:300]}, None
+        return row | {"failure": reason(error)}, None
     return row, program
 
 
@@ -120,7 +120,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if "failure" in row:
-        return [row["method"], row["setting"], f"does not run: {row['failure'].splitlines()[0]}", "", "", "", "", ""]
+        return [row["method"], row["setting"], f"does not run: {row['failure']}", "", "", "", "", ""]
     backward = f"{row['recomputed']} + {row['transposed']} + {row['parameters']}"
     times = [milliseconds(row[key]) for key in ("median_s", "minimum_s")]
     found = [f"{row[key]:.1e}" for key in ("value_error", "gradient_error")]

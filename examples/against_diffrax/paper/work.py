@@ -18,7 +18,7 @@ from .methods import (
     two_sided_fixed,
 )
 from .problem import Draw, draws, errors, single, value_and_gradient
-from .report import save, table
+from .report import reason, save, table
 from .stencils import Case
 
 FIXED = 10  # products forward and backward at which the adjoints are compared
@@ -60,7 +60,7 @@ def measure(method: Method, cases: list[Draw]) -> dict[str, Any]:
         _, coefficient, state = single(cases[0])
         work = method.work(coefficient**2, state)
     except Exception as error:  # whatever stops a method is its result
-        return row | {"failure": f"{type(error).__name__}: {error}"[:300]}
+        return row | {"failure": reason(error)}
     row["value_errors"], row["gradient_errors"] = ([pair[k] for pair in pairs] for k in range(2))
     row["value_error"], row["gradient_error"] = (statistics.median(row[k]) for k in ("value_errors", "gradient_errors"))
     return row | work._asdict() | {"backward": work.backward}
