@@ -62,6 +62,7 @@ def _all_methods(case: Case) -> list[methods.Method]:
     return rows + ([methods.matfree_adjoint(case, 14)] if methods.has_matfree() else [])
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 def test_all_methods_solve_the_same_problem(key):
     """Solution and gradient in double precision, at a speed at which the waves cross the square."""
@@ -119,7 +120,8 @@ def test_work_of_runge_kutta_is_what_runs(solver, adjoint, monkeypatch):
     calls.update(forward=0, back=0)
     jax.block_until_ready(jax.grad(lambda s: jnp.sum(method.solve(s, state).displacement))(squared))
     jax.effects_barrier()
-    assert calls["forward"] - forward == work.recomputed
+    again = calls["forward"] - forward
+    assert again == work.recomputed if adjoint == "backsolve" else again >= work.recomputed
     assert calls["back"] == work.transposed
 
 
@@ -130,38 +132,45 @@ def test_the_loss_is_relative():
     assert float(loss) == pytest.approx(0.5 * (1.0 / 3.0) ** 2)
 
 
+@pytest.mark.slow
 def test_work_precision(tmp_path):
     output = tmp_path / "work.json"
-    options = ["--size", 8, "--seeds", 1, 2, "--depths", 4, 10, "--steps", 3, "--tolerances", 1e-3]
+    options = ["--size", 8, "--seeds", 1, 2, "--depths", 10, "--steps", 3, "--tolerances", 1e-3]
     run = _run("work", *options, "--output", output)
     report = json.loads(output.read_text())
     assert not [row for row in report["rows"] if "failure" in row]
     names = {row["method"] for row in report["rows"]}
     assert {"Arnoldi, discrete adjoint", "Dopri5, backsolve", "krylovpde, second order"} < names
-    assert all(row["gradient_error"] < 1e-3 for row in report["rows"] if row["setting"] != "depth 4")
+    assert all(row["gradient_error"] < 1e-3 for row in report["rows"])
     assert len(report["fixed"]["ratios"]) == 2
     assert "| median |" in run.stdout
     assert output.with_suffix(".png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("parametrisation", ["network", "field"])
-def test_training_and_its_table(parametrisation, tmp_path):
-    output = tmp_path / "train.json"
-    options = ["--size", 8, "--seeds", 1, 2, "--epochs", 2, "--parametrisation", parametrisation]
-    if parametrisation == "field":
-        options += ["--methods", "second order", "--stencil", "correct"]
-    _run("train", *options, "--output", output)
+def _train(output: Path, *options) -> tuple[dict, str]:
+    _run("train", "--size", 8, "--epochs", 2, *options, "--output", output)
     report = json.loads(output.read_text())
-    assert len(report["rows"]) == (8 if parametrisation == "network" else 2)
     starts = {row["seed"]: row["losses"][0] for row in report["rows"]}
     for row in report["rows"]:
         assert row["losses"][0] == pytest.approx(starts[row["seed"]], rel=1e-3)  # the same start for all
         assert row["losses"][-1] < row["losses"][0]
         assert len(row["seconds"]) == 2
         assert row["solve_s"] > 0
-    table = _run("table", "--input", output).stdout
+    return report, _run("table", "--input", output).stdout
+
+
+def test_training_a_field_and_its_table(tmp_path):
+    options = ["--seeds", 1, 2, "--parametrisation", "field", "--methods", "second order", "--stencil", "correct"]
+    report, table = _train(tmp_path / "train.json", *options)
+    assert len(report["rows"]) == 2
     assert "± " in table
-    assert ("0.269" in table) == (parametrisation == "network")
+
+
+@pytest.mark.slow
+def test_training_a_network_by_all_methods(tmp_path):
+    report, table = _train(tmp_path / "train.json", "--seeds", 1)
+    assert len(report["rows"]) == 4
+    assert "0.269" in table
 
 
 @pytest.mark.slow
