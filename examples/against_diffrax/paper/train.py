@@ -115,7 +115,7 @@ def train(method: Method, data: Data, seed: int, arguments: Namespace) -> dict[s
     }
 
 
-def solve_seconds(method: Method, nugget: float, field: Array, data: Data, repeats: int = 9) -> float:
+def solve_seconds(method: Method, nugget: float, field: Array, data: Data, repeats: int = 25) -> float:
     """Median seconds of value and gradient with respect to the plain field: an epoch without its network."""
     program = jax.jit(jax.value_and_grad(partial(field_loss, method.solve, nugget)))
     jax.block_until_ready(program(field, data))
