@@ -1,6 +1,6 @@
 """Time-dependent PDEs by Krylov matrix exponentials, differentiable to the tolerance asked for."""
 
-from . import inverse as inverse, verify as verify
+from . import functions as functions, inverse as inverse, verify as verify
 from ._solution import RESULTS as RESULTS, Solution as Solution, Statistics as Statistics
 from .action import (
     Arnoldi as Arnoldi,

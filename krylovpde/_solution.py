@@ -41,6 +41,10 @@ class RESULTS(eqx.Enumeration):
         "`krylovpde.annotate(operator, spectral_bound=...)` (`krylovpde.verify.structure_test` checks it), or use a "
         "Krylov space: `method=krylovpde.Lanczos()`, `krylovpde.Arnoldi()`."
     )
+    not_semidefinite = (
+        "krylovpde.functions met a negative eigenvalue, far beyond rounding, of an operator that must be positive "
+        "semidefinite. Check the operator, its tags and its weight."
+    )
     max_degree_reached = (
         "krylovpde needs a polynomial of higher degree than `max_degree=...` of `krylovpde.Chebyshev` or "
         "`krylovpde.Faber` allows: the duration times the spectral bound is too large. Raise it, or use a Krylov "

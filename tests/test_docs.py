@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 import krylovpde
-from krylovpde import inverse, plot, verify
+from krylovpde import functions, inverse, plot, verify
 
 _PAGES = Path(__file__).parent.parent / "docs" / "api"
 
@@ -17,7 +17,7 @@ def _public(module: ModuleType) -> set[str]:
     return {name for name in names if not isinstance(getattr(module, name), ModuleType)}
 
 
-@pytest.mark.parametrize("module", [krylovpde, inverse, plot, verify], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [krylovpde, functions, inverse, plot, verify], ids=lambda module: module.__name__)
 def test_every_public_name_is_documented(module):
     documented = set(
         re.findall(r"^::: ([\w.]+)", "\n".join(page.read_text() for page in _PAGES.glob("*.md")), re.MULTILINE)

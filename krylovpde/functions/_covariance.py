@@ -1,0 +1,116 @@
+"""Covariances of random fields on tensor-product nodes."""
+
+import functools as ft
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact
+
+from .._custom_types import Structure
+from ..grid import Grid, as_parameter, is_concrete
+from ..operator import AbstractOperator, self_adjoint_tag
+
+
+class RBFCovariance(AbstractOperator):
+    r"""The covariance $s^2 \exp(-|x - y|^2 / (2 \ell^2))$ between the nodes of a tensor product.
+
+    $K = s^2\, K_1 \otimes \dots \otimes K_d$ with one small dense matrix per axis: a product costs
+    $n\,(n_1 + \dots + n_d)$ and no $n \times n$ matrix is made. Self-adjoint and positive semidefinite in the Euclidean
+    inner product; its eigenvalues decay faster than any power, to rounding. A sample of the field is
+    [`krylovpde.functions.sqrt_multiply`][] of standard normal numbers.
+
+    Length scale and variance are leaves that derivatives reach; the nodes are constants of the geometry.
+    """
+
+    axes: tuple[np.ndarray, ...]
+    length_scale: Array
+    variance: Array
+
+    def __init__(self, coordinates: Grid | Sequence[ArrayLike], length_scale: ArrayLike, variance: ArrayLike = 1.0):
+        r"""A covariance.
+
+        **Arguments:**
+
+        - `coordinates`: a [`krylovpde.Grid`][] (its cell centres), or the nodes along each axis: one list of numbers
+            per axis.
+        - `length_scale`: $\ell > 0$, one number, in the unit of the coordinates.
+        - `variance`: $s^2 \ge 0$, one number, in the square of the field's unit.
+
+        **Raises:**
+
+        `ValueError` for axes that are not one-dimensional, empty or not finite, and numbers that are arrays or known
+        not to be positive.
+        """
+        axes = coordinates.centres if isinstance(coordinates, Grid) else coordinates
+        self.axes = tuple(map(_as_axis, axes))
+        if not self.axes:
+            message = "`RBFCovariance(coordinates)` needs the nodes of at least one axis, got none."
+            raise ValueError(message)
+        self.length_scale = _as_number(length_scale, "length_scale", strict=True)
+        self.variance = _as_number(variance, "variance", strict=False)
+
+    def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """`K x`, one axis after the other."""
+        for index, matrix in enumerate(self.axis_matrices(jnp.finfo(vector.dtype).dtype)):
+            product = jnp.tensordot(matrix.astype(vector.dtype), vector, axes=(1, index), precision="highest")
+            vector = jnp.moveaxis(product, 0, index)
+        return self.variance.astype(vector.dtype) * vector
+
+    def axis_matrices(self, dtype: Any) -> list[Float[Array, "n n"]]:
+        r"""$\exp(-|x_i - x_j|^2 / (2 \ell^2))$ along each axis."""
+        scale = self.length_scale.astype(dtype)
+        squares = [jnp.asarray((x[:, None] - x[None, :]) ** 2, dtype) for x in self.axes]
+        return [jnp.exp(-square / (2.0 * scale**2)) for square in squares]
+
+    def transpose(self) -> "RBFCovariance":
+        """Itself."""
+        return self
+
+    def in_structure(self) -> Structure:
+        """A field on the nodes."""
+        return jax.ShapeDtypeStruct(tuple(x.size for x in self.axes), self._dtype())
+
+    def out_structure(self) -> Structure:
+        """A field on the nodes."""
+        return self.in_structure()
+
+    @property
+    def weight(self) -> None:
+        """Euclidean."""
+        return
+
+    @property
+    def spectral_bound(self) -> Float[Array, ""]:
+        """The variance times the largest row sum along each axis."""
+        sums = [jnp.max(jnp.sum(matrix, axis=1)) for matrix in self.axis_matrices(self._dtype())]
+        return ft.reduce(jnp.multiply, sums, self.variance.astype(self._dtype()))
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """Self-adjoint."""
+        return frozenset([self_adjoint_tag])
+
+    def _dtype(self) -> np.dtype:
+        return np.result_type(self.length_scale.dtype, self.variance.dtype)
+
+
+def _as_axis(axis: Any) -> np.ndarray:
+    nodes = np.array(axis, np.float64)
+    if nodes.ndim != 1 or nodes.size == 0 or not np.all(np.isfinite(nodes)):
+        message = f"`RBFCovariance(coordinates)`: need finite nodes, one list per axis; got shape {nodes.shape}."
+        raise ValueError(message)
+    return nodes
+
+
+def _as_number(value: Any, name: str, *, strict: bool) -> Array:
+    number = as_parameter(value, f"RBFCovariance({name})")
+    if number.ndim != 0:
+        message = f"`RBFCovariance({name}=...)` must be one number, got shape {number.shape}."
+        raise ValueError(message)
+    if is_concrete(number) and not (number > 0 if strict else number >= 0):
+        message = f"`RBFCovariance({name}=...)` must {'be positive' if strict else 'not be negative'}, is {number}."
+        raise ValueError(message)
+    return number
