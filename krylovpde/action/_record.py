@@ -1,15 +1,12 @@
 """What a march writes down for the backward pass."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jax import lax
 from jaxtyping import Array, Int, PyTree, Real
 
-from ._batch import batch_any, write_where
+from ._batch import write_where
 from ._reduction import Reduction
 
 
@@ -31,7 +28,8 @@ class Record(eqx.Module):
 
     @property
     def slots(self) -> int:
-        return self.spaces[0].dimension.shape[0]
+        """How many spaces are kept; one more place is for those that are not."""
+        return self.spaces[0].dimension.shape[0] - 1
 
 
 def empty_record(settings, problem, start, schedule, slots: int) -> Record:
@@ -51,21 +49,17 @@ def empty_record(settings, problem, start, schedule, slots: int) -> Record:
         return jtu.tree_map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree)
 
     slots = min(slots, settings.max_steps)
-    return Record(stacked(settings.max_steps, step), stacked(slots, like), jnp.zeros((), jnp.int32))
+    return Record(stacked(settings.max_steps, step), stacked(slots + 1, like), jnp.zeros((), jnp.int32))
 
 
 def remember(record: Record, active: Array, step: Step, spaces: list[Reduction]) -> Record:
     def write(buffers, values):
         return jtu.tree_map(lambda buffer, value: write_where(buffer, value, record.count, active), buffers, values)
 
-    def room(slots: int) -> Array:
-        return batch_any(active & (record.count < slots))
-
-    # Past the slots nothing is written: the bases are large.
-    keep = functools.partial(lax.cond, room(record.slots), write, lambda buffers, _: buffers)
-    keep_step = functools.partial(lax.cond, room(record.steps.time.shape[0]), write, lambda buffers, _: buffers)
-    return Record(
-        steps=keep_step(record.steps, step),
-        spaces=keep(record.spaces, spaces),
-        count=record.count + active.astype(jnp.int32),
+    # In place and without a branch, which would copy the buffers in every step.
+    kept = jtu.tree_map(
+        lambda buffer, value: write_where(buffer, value, jnp.minimum(record.count, record.slots), active),
+        record.spaces,
+        spaces,
     )
+    return Record(write(record.steps, step), kept, record.count + active.astype(jnp.int32))
