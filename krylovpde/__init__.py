@@ -51,6 +51,7 @@ from .integrate import (
     phi_multiply as phi_multiply,
     pullback as pullback,
     solve as solve,
+    steady_state as steady_state,
 )
 from .krylov import (
     Hessenberg as Hessenberg,

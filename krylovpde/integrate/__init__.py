@@ -8,6 +8,7 @@ from ._integrator import LinearFlow as LinearFlow
 from ._pullback import Cotangents as Cotangents, pullback as pullback
 from ._rosenbrock import Rosenbrock as Rosenbrock, linearise as linearise
 from ._solve import solve as solve
+from ._steady_state import steady_state as steady_state
 from ._strang import Strang as Strang
 from ._tableau import (
     ETDRK2_TABLEAU as ETDRK2_TABLEAU,
