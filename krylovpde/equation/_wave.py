@@ -38,17 +38,21 @@ class WaveState(eqx.Module):
 class Wave(AbstractEquation):
     r"""Sound, pressure or elastic waves of one kind.
 
-        u_tt = speed² lap u + source
+        u_tt = speed² density div(grad u / density) + source
 
-    with `u` a displacement or pressure, `speed` in length per time, `source` an acceleration. The state is
-    [`krylovpde.WaveState`][]. The operator `speed² lap` is self-adjoint in the weight `cell_volumes / speed²`.
+    with `u` a displacement or pressure, `speed` in length per time, `source` an acceleration; `density` in mass per
+    volume, or any multiple of it, which reflects waves where it varies; left out, the operator is `speed² lap`. The
+    state is [`krylovpde.WaveState`][]. The operator is self-adjoint in the weight
+    `cell_volumes / (speed² density)`.
 
-    On the boundary `∂u/∂n` stands without a coefficient: `Neumann()` reflects as a free end, `Dirichlet()` as a fixed
-    one. About eight cells per wavelength are needed for one per cent of the phase over ten wavelengths.
+    On the boundary `∂u/∂n` stands without a coefficient (with a density: `1/density ∂u/∂n`): `Neumann()` reflects as a
+    free end, `Dirichlet()` as a fixed one. About eight cells per wavelength are needed for one per cent of the phase
+    over ten wavelengths.
     """
 
     grid: AbstractGrid
     speed: Array
+    density: Array | None
     boundary: Any
     source: Any
     order = 2
@@ -70,37 +74,36 @@ class Wave(AbstractEquation):
         - `grid`: where.
         - `speed`: a positive number or an array of `grid.shape`.
         - `boundary`: a condition, a tuple with one per axis, or a `Boundary`; `Neumann()` if left out.
-        - `density`, `damping`: not yet supported; must be left out.
+        - `density`: a positive number or an array of `grid.shape`; constant if left out.
+        - `damping`: not yet supported; must be left out.
         - `source`: an acceleration: a number, an array, a [`krylovpde.Source`][], a [`krylovpde.PointSource`][], or a
             list of these; none if left out.
 
         **Raises:**
 
-        `ValueError` or `TypeError` for shapes that do not fit, a speed known not to be positive, an unknown boundary,
-        and for what comes later.
+        `ValueError` or `TypeError` for shapes that do not fit, a speed or density known not to be positive, an unknown
+        boundary, and for what comes later.
         """
         check_grid(grid, "Wave")
-        for name, value in (("density", density), ("damping", damping)):
-            if value is not None:
-                message = f"`Wave({name}=...)` comes later; leave it out. `speed` and `source` are supported."
-                raise ValueError(message)
+        if damping is not None:
+            message = "`Wave(damping=...)` comes later; leave it out. `speed`, `density` and `source` are supported."
+            raise ValueError(message)
         self.grid = grid
         self.speed = as_positive(speed, grid, "Wave(speed)")
+        self.density = None if density is None else as_positive(density, grid, "Wave(density)")
         self.boundary = as_boundary(boundary, grid, "Wave", CONDITIONS)
         self.source = as_source(source, grid, "Wave(source)")
 
     def operator(self) -> FluxOperator:
-        """`speed² lap` with homogeneous boundary values, on the displacement."""
-        speed, conditions, _ = self._prepared()
-        one = np.ones((), speed.dtype)  # geometry: the speed is the only parameter
-        return flux_operator(self.grid, (one,) * self.grid.ndim, conditions, scale=speed**2)
+        """`speed² density div(grad · / density)` with homogeneous boundary values, on the displacement."""
+        mobility, scale, conditions, _ = self._prepared()
+        return flux_operator(self.grid, (mobility,) * self.grid.ndim, conditions, scale=scale)
 
     def forcing(self) -> Inexact[Array, "..."] | None:
         """`constant source + speed² (inflow through the walls)`, an acceleration."""
-        speed, conditions, source = self._prepared()
-        one = np.ones((), speed.dtype)  # geometry: the speed is the only parameter
-        inflow = wall_source(self.grid, (one,) * self.grid.ndim, conditions)
-        total = add_optional(None if inflow is None else speed**2 * inflow, source)
+        mobility, scale, conditions, source = self._prepared()
+        inflow = wall_source(self.grid, (mobility,) * self.grid.ndim, conditions)
+        total = add_optional(None if inflow is None else scale * inflow, source)
         return None if total is None else jnp.broadcast_to(total, self.grid.shape)
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
@@ -126,10 +129,16 @@ class Wave(AbstractEquation):
             acceleration = add_in_precision(acceleration, term)
         return WaveState(u.velocity, acceleration)
 
-    def _prepared(self) -> tuple[Array, Any, Array | None]:
+    def _prepared(self) -> tuple[Any, Array, Any, Array | None]:
+        """One over the density, what stands before the divergence, the conditions, the constant source."""
         conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
-        return cast_tree((self.speed, conditions, constant_part(self.source)), self._precision())
+        parameters = (self.speed, self.density, conditions, constant_part(self.source))
+        speed, density, conditions, source = cast_tree(parameters, self._precision())
+        if density is None:
+            # Geometry: the speed is the only parameter.
+            return np.ones((), speed.dtype), speed**2, conditions, source
+        return 1.0 / density, speed**2 * density, conditions, source
 
     def _precision(self) -> np.dtype:
         # The times of a signal do not count.
-        return common_precision(self.speed, self.boundary, constant_part(self.source))
+        return common_precision(self.speed, self.density, self.boundary, constant_part(self.source))

@@ -55,6 +55,9 @@ EQUATIONS = {
         reaction_rate=-0.3,
     ),
     "wave": lambda dtype: Wave(UNIFORM, _field(UNIFORM, 0, dtype), source=_field(UNIFORM, 1, dtype)),
+    "wave density": lambda dtype: Wave(
+        GRADED, _field(GRADED, 0, dtype), density=_field(GRADED, 1, dtype), boundary=(Dirichlet(2.0), Neumann())
+    ),
     "wave boundary": lambda dtype: Wave(GRADED, jnp.asarray(1.5, dtype), boundary=(Dirichlet(2.0), Periodic())),
     "linear sparse": lambda dtype: Linear(
         SparseOperator.from_scipy(sp.random(6, 6, 0.5, random_state=0).astype(np.dtype(dtype))), source=2.0

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.linalg import expm
 
+from krylovpde import solve
 from krylovpde.equation import AbstractEquation, AdvectionDiffusion, Diffusion, Linear, Wave, WaveState
 from krylovpde.grid import Boundary, Dirichlet, Grid, Neumann, Periodic, RadialGrid, Robin, TotalFlux
 from krylovpde.operator import AbstractOperator, Laplacian, SparseOperator, Upwind, is_self_adjoint, weight
@@ -255,8 +256,8 @@ FIELD = np.ones(GRID.shape)
         (lambda: AdvectionDiffusion(GRID, 1.0, (1.0,)), ValueError, "1 components for a grid with 2"),
         (lambda: AdvectionDiffusion(LINE, 1.0, 1.0, scheme="upwind"), TypeError, r"takes Central\(\), Upwind"),
         (lambda: Wave(GRID, -1.0), ValueError, r"Wave\(speed\)` must be positive"),
+        (lambda: Wave(GRID, 1.0, density=-0.1), ValueError, r"Wave\(density\)` must be positive"),
         (lambda: Wave(GRID, 1.0, damping=0.1), ValueError, r"Wave\(damping=...\)` comes later"),
-        (lambda: Wave(GRID, 1.0, density=0.1), ValueError, r"Wave\(density=...\)` comes later"),
         (lambda: Wave(GRID, 1.0, boundary=TotalFlux()), ValueError, "does not know TotalFlux; it knows Dirichlet"),
         (lambda: Linear(sp.eye(3)), TypeError, r"For a SciPy sparse matrix use SparseOperator.from_scipy"),
         (lambda: Linear(np.eye(3)), TypeError, "takes a lineax linear operator, got ndarray"),
@@ -268,3 +269,20 @@ FIELD = np.ones(GRID.shape)
 def test_bad_input_is_told(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_jump_of_density_reflects_as_it_should():
+    """Normal incidence: the echo of an interface is `(Z₂ - Z₁)/(Z₂ + Z₁)` of the pulse, `Z = density × speed`."""
+    grid = Grid((800,), (0.0,), (1.0,))
+    (x,) = grid.coordinates
+    speed, density = np.where(x < 0.5, 1.0, 1.5), np.where(x < 0.5, 1.0, 2.0)
+    pulse = np.exp(-(((x - 0.25) / 0.03) ** 2))
+    slope = -2.0 * (x - 0.25) / 0.03**2 * pulse
+    equation = Wave(grid, speed, density=density)
+    # To the right: u = f(x - t), u_t = -f'.
+    state = solve(equation, WaveState(jnp.asarray(pulse), jnp.asarray(-slope)), 0.4).value
+    echo = np.asarray(state.displacement)[x < 0.45]
+    transmitted = np.asarray(state.displacement)[x > 0.52]
+    z1, z2 = 1.0, 3.0
+    assert echo.max() == pytest.approx((z2 - z1) / (z2 + z1), rel=0.01)
+    assert transmitted.max() == pytest.approx(2.0 * z2 / (z2 + z1), rel=0.01)
