@@ -64,6 +64,5 @@ def draw(found: dict[str, Any], output: Path) -> None:
     style = {"marker": "D", "color": GREEN, "label": "gradient, kp.solve by default"}
     right.semilogy([row["applications"] for row in rows], [row["gradient"] for row in rows], **style)
     right.set_xlabel("Krylov dimension; applications of the operator")
-    left.legend(frameon=False)
-    right.legend(frameon=False, loc="lower left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     save(figure, output)
