@@ -11,8 +11,9 @@ import krylovpde as kp
 class Problem(NamedTuple):
     """What a problem is, apart from the number of cells along each axis.
 
-    `stiffness`: `R = t sqrt(rho)` for waves, `t rho` otherwise. `accuracy`: what a gradient's error may be to count in
-    the conclusion. `rtol`: what krylovpde is asked for. `cells`: fixed where the problem lives from being small.
+    `stiffness`: `R = t sqrt(rho)` for waves, `t rho` otherwise, with 256 cells along each axis or with `cells`.
+    `accuracy`: what a gradient's error may be to count in the conclusion. `rtol`: what krylovpde is asked for.
+    `cells`: fixed where the problem lives from being small.
     """
 
     kind: str
@@ -21,6 +22,13 @@ class Problem(NamedTuple):
     accuracy: float = 1e-5
     rtol: float = 1e-6
     cells: int | None = None
+
+    def stiffness_with(self, size: int) -> float:
+        """At the same time on a grid of this size: what is left of the solution is then the same, too."""
+        if self.cells is not None:
+            return self.stiffness
+        # The wind grows with the number of cells, so that their Péclet number stays.
+        return self.stiffness * (size / 256) ** (2 if self.kind == "heat" else 1)
 
 
 PROBLEMS = {
@@ -64,7 +72,7 @@ class Case:
         self.initial: Any = kp.WaveState(pulse, jnp.zeros_like(pulse)) if self.waves else pulse
         self.wind = tuple(jnp.full(self.grid.shape, part * self.size, dtype) for part in (1.0, -0.5)[:dimension])
         self.bound = float(kp.spectral_bound(self.equation(self.coefficient).operator()))
-        self.stiffness = self.problem.stiffness if stiffness is None else stiffness
+        self.stiffness = self.problem.stiffness_with(self.size) if stiffness is None else stiffness
         self.end = self.stiffness / (self.bound**0.5 if self.waves else self.bound)
 
     @property

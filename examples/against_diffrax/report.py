@@ -40,7 +40,9 @@ def line(row: dict[str, Any]) -> str:
 
 def head(problem: str, size: int) -> str:
     """Title and head of a problem's table."""
-    kind, stiffness, dimension, *_ = PROBLEMS[problem]
+    found = PROBLEMS[problem]
+    kind, dimension = found.kind, found.dimension
+    stiffness = found.stiffness_with(size)
     number = "R" if kind == "wave" else "tρ"
     cells = " × ".join([str(size)] * dimension)
     title = f"\n{problem}: {kind}, {cells} cells, {number} = {stiffness:g}\n\n"
