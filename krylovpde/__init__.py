@@ -25,6 +25,7 @@ from .equation import (
     PointSource as PointSource,
     ReactionDiffusion as ReactionDiffusion,
     Sampled as Sampled,
+    Schrodinger as Schrodinger,
     Semilinear as Semilinear,
     Source as Source,
     Wave as Wave,
