@@ -46,6 +46,7 @@ from .integrate import (
     ETDRK2 as ETDRK2,
     ETDRK4 as ETDRK4,
     Cotangents as Cotangents,
+    Magnus4 as Magnus4,
     Rosenbrock as Rosenbrock,
     Strang as Strang,
     expm_multiply as expm_multiply,

@@ -10,6 +10,7 @@ from ._assemble import (
 )
 from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
 from ._block import BlockOperator as BlockOperator
+from ._combination import affine_combination as affine_combination
 from ._ellipse import Ellipse as Ellipse
 from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes

@@ -21,7 +21,8 @@ POTENTIAL = jnp.asarray(20.0 * RNG.random(GRID.shape))
 START = jnp.asarray(RNG.standard_normal(GRID.shape) + 1j * RNG.standard_normal(GRID.shape))
 COTANGENT = jnp.asarray(RNG.standard_normal(GRID.shape) + 1j * RNG.standard_normal(GRID.shape))
 DURATION = 0.3
-METHODS = [kp.Chebyshev(), kp.Lanczos()]
+# One length of the cosine transform instead of two: less to compile.
+METHODS = [kp.Chebyshev(max_degree=256), kp.Lanczos()]
 by_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 BOUNDARIES = {
     "neumann": kp.Neumann(),
@@ -140,7 +141,7 @@ def test_coherent_state_to_second_order(dimension):
 
 @pytest.mark.parametrize(
     ("method", "rtol", "step", "count"),
-    [(kp.Lanczos(), 1e-2, 0.3, 520), (kp.Lanczos(), 1e-10, 1.0, 180), (kp.Chebyshev(), 1e-13, 1.0, 110)],
+    [(kp.Lanczos(), 1e-2, 0.3, 520), (kp.Lanczos(), 1e-10, 1.0, 180), (METHODS[0], 1e-13, 1.0, 110)],
     ids=["lanczos loose", "lanczos tight", "chebyshev"],
 )
 def test_norm_and_energy_are_conserved(method, rtol, step, count):
@@ -165,7 +166,7 @@ def test_norm_and_energy_are_conserved(method, rtol, step, count):
 # ---- derivatives, in JAX's convention: grad f = ∂f/∂x - i ∂f/∂y
 
 
-def objective(arguments, method=None, adjoint=None):
+def objective(arguments, method=METHODS[0], adjoint=None):
     potential, start, t = arguments
     value = kp.solve(kp.Schrodinger(GRID, potential), start, t, method=method, adjoint=adjoint, rtol=1e-10).value
     return jnp.real(jnp.sum(COTANGENT * value)) + jnp.sum(jnp.abs(value) ** 4)
