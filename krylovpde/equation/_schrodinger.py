@@ -29,8 +29,8 @@ class Schrodinger(AbstractEquation):
     imaginary part absorbs; it is served by `Arnoldi`.
 
     On the boundary `∂u/∂n` stands without a coefficient: `Dirichlet()` is a wall that nothing enters, `Neumann()` a
-    mirror. Finite volumes of second order: a wave of `k` radians per length is too slow by `(kh)²/24` of its phase
-    velocity, so about fifteen cells per wavelength are needed for one per cent.
+    mirror. Finite volumes of second order: a wave of `k` radians per length is too slow by `(kh)²/12` of its phase
+    velocity, so about eighteen cells per wavelength are needed for one per cent.
 
     `jax.grad` of a real function with respect to a complex state is that of JAX's convention, `∂f/∂x - i ∂f/∂y`:
     descend along its conjugate.
