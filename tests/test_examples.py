@@ -45,6 +45,20 @@ def test_getting_started():
     assert run.returncode == 0, run.stderr
 
 
+def test_coherent_state(tmp_path):
+    """Second order, the norm kept, and a gradient through a driven potential that Ehrenfest's theorem knows."""
+    figure = tmp_path / "packet.png"
+    run = _run("coherent_state.py", "--size", 96, "--figure", figure)
+    assert run.returncode == 0, run.stderr
+    assert figure.is_file()
+    rows = re.findall(r"^ *\d+ +([\d.e+-]+) +([\d.e+-]+) +\d+ \(Chebyshev\)$", run.stdout, re.MULTILINE)
+    errors, drifts = np.array(rows, float).T
+    assert np.all(np.abs(drifts) < 1e-9)
+    assert np.log2(errors[1] / errors[2]) == pytest.approx(2.0, abs=0.2)
+    found, expected = map(float, re.findall(r"gradient ([\d.-]+), by Ehrenfest ([\d.-]+)", run.stdout)[0])
+    assert found == pytest.approx(expected, rel=0.03)
+
+
 @pytest.mark.slow
 def test_gradient_benchmark(tmp_path):
     report = tmp_path / "gradients.json"

@@ -3,7 +3,11 @@
 from ._arnoldi import Arnoldi as Arnoldi
 from ._base import AbstractKrylov as AbstractKrylov, AbstractMethod as AbstractMethod
 from ._batch import batch_any as batch_any, batch_max as batch_max
-from ._chebyshev import Chebyshev as Chebyshev, has_known_spectrum as has_known_spectrum
+from ._chebyshev import (
+    Chebyshev as Chebyshev,
+    has_known_imaginary_interval as has_known_imaginary_interval,
+    has_known_spectrum as has_known_spectrum,
+)
 from ._checkpoints import (
     Layout as Layout,
     Pair as Pair,

@@ -1,11 +1,22 @@
 """Functions of operators with a known spectral interval, from Chebyshev's three-term recurrence."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import lineax as lx
 import numpy as np
 
-from ..operator import FluxOperator, is_self_adjoint, is_skew_adjoint, spectral_bound, spectral_interval
+from ..operator import (
+    FluxOperator,
+    ImaginaryOperator,
+    imaginary_interval,
+    is_self_adjoint,
+    is_skew_adjoint,
+    spectral_bound,
+    spectral_interval,
+)
 from ._base import AbstractMethod
 from ._spectrum import like_of
 
@@ -74,13 +85,21 @@ class Chebyshev(AbstractMethod):
 
 def has_known_spectrum(operator: lx.AbstractLinearOperator) -> bool:
     """Whether an interval or a bound is known; decided without computing it."""
+    if isinstance(operator, ImaginaryOperator):
+        return has_known_spectrum(operator.operator)
     if isinstance(operator, FluxOperator):
         # Each call of `solve` asks, and tracing the bound takes tens of milliseconds.
         return True
+    return _is_known(spectral_interval, operator) or _is_known(spectral_bound, operator)
 
-    def known(operator):
-        return spectral_interval(operator), spectral_bound(operator)
 
+def has_known_imaginary_interval(operator: lx.AbstractLinearOperator) -> bool:
+    """Whether it is known where on the imaginary axis the spectrum of a skew-adjoint operator lies."""
+    if isinstance(operator, ImaginaryOperator) and isinstance(operator.operator, FluxOperator):
+        return True
+    return _is_known(imaginary_interval, operator)
+
+
+def _is_known(fact: Callable[[lx.AbstractLinearOperator], Any], operator: lx.AbstractLinearOperator) -> bool:
     dynamic, static = eqx.partition(operator, eqx.is_array)
-    interval, bound = jax.eval_shape(lambda dynamic: known(eqx.combine(dynamic, static)), dynamic)
-    return interval is not None or bound is not None
+    return jax.eval_shape(lambda dynamic: fact(eqx.combine(dynamic, static)), dynamic) is not None

@@ -92,7 +92,11 @@ def closed_members(order: int, t: Array, spectrum: Spectrum, nodes: np.ndarray) 
     """The first members of the family at the nodes, where they are known better than from `t^q z`."""
     if spectrum.sign == -1:
         cosine, sine = cos_sin((t * spectrum.width)[None], np.cos(nodes))
-        return [lax.complex(cosine[0], sine[0])]
+        oscillation = lax.complex(cosine[0], sine[0])
+        if spectrum.symmetric:
+            return [oscillation]
+        turn = t * spectrum.centre
+        return [lax.complex(jnp.cos(turn), jnp.sin(turn)) * oscillation]
     return _oscillation(t, spectrum, nodes) if order == 2 else None
 
 

@@ -12,7 +12,7 @@ import jax.scipy.fft
 import jax.tree_util as jtu
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, Real
+from jaxtyping import Array, Inexact, Int, Real
 
 from ..equation import Pieces
 from ._batch import batch_max
@@ -28,6 +28,8 @@ _NOISE = 8.0
 _LENGTHS = {"released": (1024,), "forced": (1024, 4096)}
 # So many times are transformed at once: the temporaries of a transform are several times as large as its result.
 _BATCH = 8
+# Powers of 1/i.
+_POWERS = np.array([1.0, -1.0j, -1.0, 1.0j])
 # Tables are as long as so many blocks of terms.
 BLOCK = 16
 
@@ -35,14 +37,15 @@ BLOCK = 16
 class Expansion(eqx.Module):
     """`F_(l-j)(t_i, A) ≈ Σ_k c[j, i, k] T_k(Z)`, on the imaginary axis with `iᵏ` absorbed by the recurrence.
 
-    * `coefficients`: real, of shape `(components, times, length)`; zero past the terms in use.
+    * `coefficients`: of shape `(components, times, length)`; zero past the terms in use. Real, but for an interval of
+        the imaginary axis that is not symmetric: `exp(tA) = exp(itc) exp(t(A - ic))` turns them.
     * `terms`: how many are used; even.
     * `error`: an estimate of truncation and rounding, for a start of length one.
     * `scales`: the sizes of the result that were expected, for a start of length one.
     * `resolved`: whether `length` was enough.
     """
 
-    coefficients: Real[Array, "components times length"]
+    coefficients: Inexact[Array, "components times length"]
     terms: Int[Array, ""]
     error: Real[Array, "components times"]
     scales: Real[Array, "components times"]
@@ -99,7 +102,7 @@ def pull_signal(
 def _pull_signal(order: int, length: int, signal: Pieces, times: Array, spectrum: Spectrum, cotangent: Array) -> Array:
     points = spectrum.at_angles(_nodes(length))
     like = jax.ShapeDtypeStruct((order, times.size, length), points.dtype)
-    (values,) = jax.linear_transpose(functools.partial(_series, spectrum.sign), like)(cotangent[..., :length])
+    (values,) = jax.linear_transpose(functools.partial(_series, spectrum), like)(cotangent[..., :length])
     return driven_transpose(order, signal, times, points, values)
 
 
@@ -154,7 +157,7 @@ def _expand(
     def at_time(operands: tuple[Array, list[Array]]) -> list[_Rows]:
         t, responses = operands
         values, places = _values(order, excitations, chosen, t, spectrum, nodes, responses)
-        coefficients, largest = _series(spectrum.sign, values), jnp.max(jnp.abs(values), axis=-1)
+        coefficients, largest = _series(spectrum, values), jnp.max(jnp.abs(values), axis=-1)
         return [
             _rows(order, chosen, t, spectrum, excitation, rayleigh, rtol, coefficients[place], largest[place])
             for excitation, rayleigh, place in zip(excitations, rayleighs, places, strict=True)
@@ -218,7 +221,7 @@ def _conclude(
     beyond = jnp.arange(length, dtype=jnp.int32) >= terms
     left = jnp.sum(jnp.where(beyond, rows.weighted, 0.0), axis=-1)
     eps = jnp.finfo(left.dtype).eps
-    rounding = eps * jnp.sqrt(terms.astype(left.dtype)) * rows.scales + 2.0 * rows.noise
+    rounding = eps * (jnp.sqrt(terms.astype(left.dtype)) + rows.turn) * rows.scales + 2.0 * rows.noise
     coefficients = jnp.where(beyond, 0.0, rows.coefficients)
     if isinstance(excitation, Released):
         coefficients = _exact_at_rest(coefficients, chosen > excitation.level, spectrum)
@@ -229,7 +232,10 @@ def _conclude(
 
 
 class _Rows(NamedTuple):
-    """For one time: coefficients of all components, their weighted sizes, how many are needed, noise, and sizes."""
+    """For one time: coefficients of all components, their weighted sizes, how many are needed, noise, and sizes.
+
+    `turn`: the phase that the centre of an imaginary interval makes, whose rounding turns the whole result.
+    """
 
     coefficients: Array
     weighted: Array
@@ -237,6 +243,7 @@ class _Rows(NamedTuple):
     noise: Array
     scales: Array
     largest: Array
+    turn: Array
 
 
 def _rows(
@@ -256,6 +263,10 @@ def _rows(
     scales = jnp.maximum(scales, jnp.finfo(scales.dtype).tiny)
     # Long phases are rounded, in single precision not (see `_phase`).
     phase = _reach(order, t, spectrum) if eps < 1e-10 else jnp.zeros_like(t)
+    if spectrum.sign == -1:
+        # The largest of some 16384 coefficients of rounding is four deviations: with less, noise that the weights
+        # below raise asked for 13997 terms of an expansion that had ended after 670.
+        phase = 2.5 * phase
     noise = eps * (_NOISE + math.sqrt(excitation.steps) + phase / math.sqrt(length)) * largest
     size = jnp.abs(coefficients)
     size = jnp.where(size > noise[:, None], size, 0.0)
@@ -264,7 +275,9 @@ def _rows(
     weighted = size * jnp.maximum(1.0, k**2 / _derivative_scale(order, t, spectrum))
     tails = jnp.flip(jnp.cumsum(jnp.flip(weighted, axis=-1), axis=-1), axis=-1)
     needed = jnp.sum(tails > rtol * scales[:, None], axis=-1, dtype=jnp.int32)
-    return _Rows(coefficients, weighted, needed, noise, scales, largest)
+    turned = spectrum.sign == -1 and not spectrum.symmetric
+    turn = jnp.abs(t * spectrum.centre) if turned else jnp.zeros_like(t)
+    return _Rows(coefficients, weighted, needed, noise, scales, largest, jnp.broadcast_to(turn, scales.shape))
 
 
 def _exact_at_rest(coefficients: Array, below: np.ndarray, spectrum: Spectrum) -> Array:
@@ -288,11 +301,13 @@ def _nodes(length: int) -> np.ndarray:
     return (np.arange(length) + 0.5) * np.pi / length
 
 
-def _series(sign: int, values: Array) -> Real[Array, "... length"]:
-    """Coefficients from the values at the nodes; real, also where the spectrum is imaginary."""
-    if sign == 1:
+def _series(spectrum: Spectrum, values: Array) -> Inexact[Array, "... length"]:
+    """Coefficients from the values at the nodes; real, also where the spectrum is imaginary and symmetric."""
+    if spectrum.sign == 1:
         return _cosine_series(values)
     real, imaginary = _cosine_series(values.real), _cosine_series(values.imag)
+    if not spectrum.symmetric:
+        return lax.complex(real, imaginary) * jnp.asarray(_POWERS[np.arange(values.shape[-1]) % 4], values.dtype)
     # c_k i^(-k) is real: the recurrence with the other sign carries the powers of i.
     power = jnp.arange(values.shape[-1], dtype=jnp.int32) % 4
     return jnp.select([power == 0, power == 1, power == 2], [real, imaginary, -real], -imaginary)

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS, first_failure
 from ..krylov._space import add, inner, norm, scale, subtract
-from ..operator import is_self_adjoint, is_skew_adjoint
+from ..operator import cast, is_self_adjoint, is_skew_adjoint
 from ._batch import batch_max
 from ._driven import Driven, driven_of, profile_of
 from ._excitation import Forced, Released
@@ -221,9 +221,9 @@ def _rows_of(count: int, like: PyTree) -> PyTree[Array]:
 
 
 def product(coefficients: Array, rows: Array) -> Array:
-    """`Σ_k c_ik r_k` with real numbers c in the precision of the rows."""
-    c = coefficients.astype(rows.real.dtype)
-    if jnp.iscomplexobj(rows):
+    """`Σ_k c_ik r_k` in the precision of the rows; real numbers c stay real."""
+    c = cast(coefficients, rows.real.dtype)
+    if jnp.iscomplexobj(rows) and not jnp.iscomplexobj(c):
         return lax.complex(product(c, rows.real), product(c, rows.imag))
     return jnp.tensordot(c, rows, axes=1)
 
@@ -233,5 +233,5 @@ def _accumulate(totals: PyTree[Array], coefficients: Array, vector: PyTree[Array
 
 
 def along(coefficients: Array, leaf: Array) -> Array:
-    """Real numbers on a leading axis before the axes of a leaf, in its precision."""
-    return coefficients.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.real.dtype)
+    """Numbers on a leading axis before the axes of a leaf, in its precision."""
+    return cast(coefficients.reshape((-1,) + (1,) * leaf.ndim), leaf.real.dtype)

@@ -203,15 +203,16 @@ def _weigh(moments: Array | None, seeds: _Seeds, k, vector: PyTree[Array]) -> Ar
         return None
     observation = seeds.problem.observation
     seen = vector if observation is None else observation.operator.mv(vector)
-    column = jnp.stack([_pair(part, seen) for part in seeds.parts]).astype(moments.dtype)
+    column = jnp.stack([_pair(part, seen) for part in seeds.parts])
+    column = (column if jnp.iscomplexobj(moments) else jnp.real(column)).astype(moments.dtype)
     return lax.dynamic_update_index_in_dim(moments, column, k, 2)
 
 
 def _pair(cotangents: PyTree[Array], vector: PyTree[Array]) -> Array:
-    """`<g_i, x>` for all times, the real part."""
+    """`<g_i, x>` for all times."""
 
     def leaf(g: Array, x: Array) -> Array:
-        return jnp.real(g.reshape(g.shape[0], -1) @ x.reshape(-1))
+        return g.reshape(g.shape[0], -1) @ x.reshape(-1)
 
     return functools.reduce(jnp.add, jtu.tree_leaves(jtu.tree_map(leaf, cotangents, vector)))
 

@@ -6,6 +6,7 @@ from ._checks import check_operator as check_operator
 from ._diffusion import Diffusion as Diffusion
 from ._linear import Linear as Linear
 from ._reaction_diffusion import ReactionDiffusion as ReactionDiffusion
+from ._schrodinger import Schrodinger as Schrodinger
 from ._semilinear import Semilinear as Semilinear
 from ._signal import (
     AbstractSignal as AbstractSignal,

@@ -16,10 +16,11 @@ from ._signal import AbstractSignal
 class AbstractEquation(eqx.Module):
     r"""A linear or semilinear evolution equation, discretised in space; public to subclass.
 
-        order 1:   u_t  = A u + b + nonlinear(t, u)          state: the field u
+        order 1:   u_t  = A u + b + nonlinear(t, u)          state: the field u;  or u_t = A(t) u + b
         order 2:   u_tt = A u + b                            state: WaveState(u, u_t)
 
-    A subclass gives `operator()`; it may give `order`, `source`, `forcing()` and `nonlinear(t, u)`. Its fields are
+    A subclass gives `operator()`; it may give `order`, `source`, `forcing()`, `nonlinear(t, u)` and
+    `operator_at(t)`. Its fields are
     parameters: leaves of the pytree that derivatives reach, used in `operator()` and `forcing()` and nowhere before.
 
     !!! Example
@@ -39,7 +40,14 @@ class AbstractEquation(eqx.Module):
 
     @abc.abstractmethod
     def operator(self) -> lx.AbstractLinearOperator:
-        """The linear part `A`, on the field (not on a `WaveState`)."""
+        """The linear part `A`, on the field (not on a `WaveState`); where it varies in time, one of its kind."""
+
+    def operator_at(self, t: Any) -> lx.AbstractLinearOperator | None:
+        """The linear part at time `t` where it depends on time (then all of it); `None`, the default, where not.
+
+        Operators of all times have the structure and the inner product of `operator()`.
+        """
+        del t
 
     def forcing(self) -> PyTree[Inexact[Array, "..."]] | None:
         """The constant part `b`: source and boundary values, as a field; `None` where there is none by construction."""
@@ -67,7 +75,8 @@ class AbstractEquation(eqx.Module):
         A pytree like `u`.
         """
         del args
-        rate = self.operator().mv(u)
+        operator = self.operator_at(t)
+        rate = (self.operator() if operator is None else operator).mv(u)
         for term in (self.forcing(), self.nonlinear(t, u), *driven_terms(self, t)):
             rate = rate if term is None else add_in_precision(rate, term)
         return rate

@@ -5,6 +5,7 @@ from ._etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
 from ._expm_multiply import expm_multiply as expm_multiply, phi_multiply as phi_multiply
 from ._exponential_step import Linearised as Linearised, exponential_step as exponential_step
 from ._integrator import LinearFlow as LinearFlow
+from ._magnus import Magnus4 as Magnus4
 from ._pullback import Cotangents as Cotangents, pullback as pullback
 from ._rosenbrock import Rosenbrock as Rosenbrock, linearise as linearise
 from ._solve import solve as solve

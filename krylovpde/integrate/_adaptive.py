@@ -169,7 +169,7 @@ def _first_step(
     if integrator.step_size is not None:
         return integrator.step_size.astype(start.dtype)
     inner_product = weight(flow.equation.operator())
-    size, rate = norm(initial, inner_product), norm(flow.rest(start, initial), inner_product)
+    size, rate = norm(initial, inner_product), integrator.rate(flow, start, initial, end)
     part = control.rtol ** (1.0 / integrator.error_order)
     guess = part * jnp.where(size > 0, size, 1.0) / jnp.where(rate > 0, rate, 1.0)
     whole = jnp.maximum(end - start, 0.0)

@@ -9,7 +9,17 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..action import AbstractMethod, Arnoldi, Chebyshev, Dense, Faber, Lanczos, has_known_range, has_known_spectrum
+from ..action import (
+    AbstractMethod,
+    Arnoldi,
+    Chebyshev,
+    Dense,
+    Faber,
+    Lanczos,
+    has_known_imaginary_interval,
+    has_known_range,
+    has_known_spectrum,
+)
 from ..adjoint import (
     AbstractAdjoint,
     CheckpointedAdjoint,
@@ -190,7 +200,9 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) 
         # Backwards in time a polynomial for the whole spectrum is drowned by modes that smooth data do not have.
         return Chebyshev() if even or (order == 2 and has_known_spectrum(operator)) else Lanczos()
     if order == 1 and is_skew_adjoint(operator):
-        return Lanczos()
+        # Nothing grows in either direction. With the interval known, a polynomial took 0.9 to 2.6 times as many
+        # applications as a space, and a fourth to a twentieth of its time (64 x 64 cells, 1e-6 and 1e-10).
+        return Chebyshev() if has_known_imaginary_interval(operator) else Lanczos()
     # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
     carried = even and isinstance(operator, FluxOperator) and operator.has_transport
     return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()

@@ -14,7 +14,7 @@ from ..action import AbstractMethod, Problem, Settings
 from ..adjoint import AbstractAdjoint, Report
 from ..equation import AbstractEquation, driven_terms
 from ..grid import is_concrete
-from ..krylov._space import add
+from ..krylov._space import add, norm
 from ..operator import weight
 
 
@@ -52,6 +52,16 @@ class Flow(eqx.Module):
     equation: AbstractEquation
     linear: LinearFlow
 
+    def operator(self, t: Array) -> lx.AbstractLinearOperator:
+        """The operator at time `t`."""
+        operator = self.equation.operator_at(t)
+        return self.equation.operator() if operator is None else operator
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a linear equation has anything but its operator."""
+        return self.equation.forcing() is not None or bool(self.equation.driving())
+
     def rest(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
         """`g(t, u)`: everything but the operator."""
         terms = [self.equation.nonlinear(t, u), self.equation.forcing(), *driven_terms(self.equation, t)]
@@ -87,6 +97,11 @@ class AbstractIntegrator(eqx.Module):
     @abc.abstractmethod
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
         """An operator of the kind whose flows are computed."""
+
+    def rate(self, flow: Flow, t: Array, u: PyTree[Array], end: Array) -> Array:
+        """What the first step is guessed from: how fast the state would change by what is not exact, as a norm."""
+        del end
+        return norm(flow.rest(t, u), weight(flow.equation.operator()))
 
     @abc.abstractmethod
     def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:

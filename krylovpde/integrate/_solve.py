@@ -19,7 +19,7 @@ from ._adaptive import Control
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._integrator import AbstractIntegrator
 from ._run import Options, checked_max_steps, finish, max_steps_of, run
-from ._solve_semilinear import MAX_STEPS, as_integrator, is_semilinear, make_flow, solve_semilinear
+from ._solve_semilinear import MAX_STEPS, as_integrator, is_semilinear, is_varying, make_flow, solve_semilinear
 
 
 def solve(
@@ -48,6 +48,9 @@ def solve(
 
     A semilinear equation $u' = Au + g(t, u)$ is solved in steps of an exponential integrator ([`krylovpde.ETDRK4`][]
     if nothing is said), whose size follows from the tolerance; output times end a step.
+
+    A linear equation whose operator depends on time, $u' = A(t)u + b(t)$, is solved in steps of
+    [`krylovpde.Magnus4`][], in the same way.
 
     There is no time step and no Krylov dimension to choose.
 
@@ -87,8 +90,10 @@ def solve(
     _check_order(absolute, start)
     rtol, atol = tolerances(rtol, atol, dtype)
     linear, component = _as_observation(observe, equation.order, operator)
-    if is_semilinear(equation) or isinstance(method, AbstractIntegrator):
-        stepped = _stepped(equation, fields[0], absolute, start, method, adjoint, rtol, atol, max_steps, throw)
+    varying = is_varying(equation, start)
+    if varying or is_semilinear(equation) or isinstance(method, AbstractIntegrator):
+        (field,) = common_state(operator, fields) if equation.order == 1 else (fields[0],)
+        stepped = _stepped(equation, varying, field, absolute, start, method, adjoint, rtol, atol, max_steps, throw)
         states, result, stats = stepped
         value = states if observe is None else _observed(observe, absolute, states)
         return finish(value, result, stats, absolute, scalar, throw)
@@ -109,9 +114,9 @@ def solve(
     return finish(value, result, stats, absolute, scalar, throw)
 
 
-def _stepped(equation, initial, times, start, method, adjoint, rtol, atol, max_steps, throw):
+def _stepped(equation, varying, initial, times, start, method, adjoint, rtol, atol, max_steps, throw):
     """By steps of an integrator."""
-    integrator = as_integrator(equation, method)
+    integrator = as_integrator(equation, method, varying)
     flow = make_flow(equation, integrator, adjoint, initial, rtol, throw)
     max_steps = MAX_STEPS if max_steps is None else checked_max_steps(max_steps)
     control = Control(jax.lax.stop_gradient(times[-1] - start), rtol, atol, max_steps)

@@ -15,6 +15,7 @@ from ._adaptive import Control, integrate
 from ._entrance import choose
 from ._etdrk import ETDRK4
 from ._integrator import AbstractIntegrator, Flow, LinearFlow
+from ._magnus import Magnus4
 
 # Attempts between two output times.
 MAX_STEPS = 4096
@@ -27,13 +28,30 @@ def is_semilinear(equation: AbstractEquation) -> bool:
     return type(equation).nonlinear is not AbstractEquation.nonlinear
 
 
-def as_integrator(equation: AbstractEquation, method: Any) -> AbstractIntegrator:
-    """The integrator: as given, or the default."""
+def is_varying(equation: AbstractEquation, start: Array) -> bool:
+    """Whether the operator of an equation depends on time."""
+    return equation.operator_at(start) is not None
+
+
+def as_integrator(equation: AbstractEquation, method: Any, varying: bool) -> AbstractIntegrator:
+    """The integrator: as given, or the default; `varying`: the operator depends on time."""
     if equation.order != 1:
         message = f"{type(equation).__name__}: integrators serve equations of first order in time; write it as one."
         raise ValueError(message)
+    if (varying or isinstance(method, Magnus4)) and is_semilinear(equation):
+        message = (
+            f"{type(equation).__name__} has a nonlinear part: Magnus4(), and operators that depend on time, are for "
+            "linear equations. Put what varies in time into `nonlinear(t, u)`, or use Diffrax with `vector_field`."
+        )
+        raise ValueError(message)
+    if varying and not (method is None or isinstance(method, Magnus4)):
+        message = (
+            f"{type(equation).__name__} has an operator that depends on time: `method` must be None or "
+            f"Magnus4(action), got {method!r}."
+        )
+        raise TypeError(message)
     if method is None:
-        return ETDRK4()
+        return Magnus4() if varying else ETDRK4()
     if not isinstance(method, AbstractIntegrator):
         message = (
             f"{type(equation).__name__} has a nonlinear part: `method` must be None or an integrator, ETDRK2(), "

@@ -10,9 +10,15 @@ from ._assemble import (
 )
 from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
 from ._block import BlockOperator as BlockOperator
+from ._combination import affine_combination as affine_combination
 from ._ellipse import Ellipse as Ellipse
 from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
+from ._imaginary import (
+    ImaginaryOperator as ImaginaryOperator,
+    imaginary_interval as imaginary_interval,
+    times_i as times_i,
+)
 from ._numerical_range import numerical_range as numerical_range
 from ._parameter_vjp import parameter_vjp as parameter_vjp
 from ._precision import (

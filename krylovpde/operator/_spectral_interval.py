@@ -91,17 +91,17 @@ def _(operator):
 
 @spectral_interval.register(lx.NegLinearOperator)
 def _(operator):
-    return _scaled(spectral_interval(operator.operator), -1.0)
+    return scaled_interval(spectral_interval(operator.operator), -1.0)
 
 
 @spectral_interval.register(lx.MulLinearOperator)
 def _(operator):
-    return _scaled(spectral_interval(operator.operator), operator.scalar)
+    return scaled_interval(spectral_interval(operator.operator), operator.scalar)
 
 
 @spectral_interval.register(lx.DivLinearOperator)
 def _(operator):
-    return _scaled(spectral_interval(operator.operator), 1.0 / operator.scalar)
+    return scaled_interval(spectral_interval(operator.operator), 1.0 / operator.scalar)
 
 
 @spectral_interval.register(lx.AddLinearOperator)
@@ -148,7 +148,8 @@ def _gershgorin(centre: Array, radius: Array) -> Interval:
     return jnp.min(centre - radius) - room, jnp.max(centre + radius) + room
 
 
-def _scaled(interval: Interval | None, scalar) -> Interval | None:
+def scaled_interval(interval: Interval | None, scalar) -> Interval | None:
+    """The interval times a real number."""
     if interval is None or jnp.iscomplexobj(scalar):
         return None
     ends = [end * jnp.asarray(scalar).astype(end.dtype) for end in interval]

@@ -8,7 +8,7 @@ import lineax as lx
 import numpy as np
 import scipy.sparse as sp
 
-from krylovpde.equation import AdvectionDiffusion, Diffusion, Linear, Wave
+from krylovpde.equation import AdvectionDiffusion, Diffusion, Linear, Schrodinger, Wave
 from krylovpde.grid import Boundary, Dirichlet, Grid, Neumann, Periodic, RadialGrid, Robin, TotalFlux
 from krylovpde.operator import Central, SparseOperator, Upwind
 
@@ -59,6 +59,9 @@ EQUATIONS = {
         GRADED, _field(GRADED, 0, dtype), density=_field(GRADED, 1, dtype), boundary=(Dirichlet(2.0), Neumann())
     ),
     "wave boundary": lambda dtype: Wave(GRADED, jnp.asarray(1.5, dtype), boundary=(Dirichlet(2.0), Periodic())),
+    "schrodinger": lambda dtype: Schrodinger(
+        GRADED, _field(GRADED, 0, dtype), boundary=(Robin(1.0, 0.5, 2.0), Dirichlet(1.0))
+    ),
     "linear sparse": lambda dtype: Linear(
         SparseOperator.from_scipy(sp.random(6, 6, 0.5, random_state=0).astype(np.dtype(dtype))), source=2.0
     ),

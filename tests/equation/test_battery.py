@@ -34,6 +34,12 @@ def _state(equation, seed=0, dtype=jnp.float64):
     return WaveState(field, _field(equation, seed + 1, dtype)) if equation.order == 2 else field
 
 
+def _real_parts(rate):
+    """The numbers of a rate in a row; of a complex one the imaginary parts, too."""
+    flat = jfu.ravel_pytree(rate)[0]
+    return [jnp.real(flat), jnp.imag(flat)] if jnp.iscomplexobj(flat) else [flat]
+
+
 @eqx.filter_jit
 def _rate(equation, state):
     return equation.vector_field(0.3, state, None)
@@ -67,7 +73,7 @@ def test_single_precision_stays_single(name):
             continue  # lineax's own matrix has one dtype
         state = _state(equation, dtype=jnp.float32)
         rate = jax.eval_shape(_rate, equation, state)
-        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(rate))
+        assert all(leaf.dtype in (jnp.float32, jnp.complex64) for leaf in jax.tree.leaves(rate))
     single, double = _made(name, jnp.float32), _made(name)
     state = _state(double)
     low = _rate(single, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), state))
@@ -89,7 +95,7 @@ def test_parameters_are_leaves_that_derivatives_reach(name):
     @jax.jit
     def product(p):
         rate = eqx.combine(p, static).vector_field(0.0, state, None)
-        return jnp.vdot(jfu.ravel_pytree(cotangent)[0], jfu.ravel_pytree(rate)[0])
+        return sum(jnp.vdot(jfu.ravel_pytree(cotangent)[0], part) for part in _real_parts(rate))
 
     forward = jax.jit(lambda p, d: jax.jvp(product, (p,), (d,))[1])(parameters, direction)
     gradient = jax.jit(jax.grad(product))(parameters)
@@ -109,7 +115,7 @@ def test_every_leaf_matters(name):
 
     def all_of_it(p):
         rate = eqx.combine(p, static).vector_field(0.0, _state(equation), None)
-        return jnp.sum(jnp.sin(jfu.ravel_pytree(rate)[0]))
+        return sum(jnp.sum(jnp.sin(part)) for part in _real_parts(rate))
 
     gradient = jax.jit(jax.grad(all_of_it))(parameters)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
