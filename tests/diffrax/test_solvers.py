@@ -41,6 +41,7 @@ def test_under_a_controller(name):
     assert solution.stats["num_steps"] < (100 if name == "ETDRK2" else 50)
 
 
+@pytest.mark.slow
 def test_observed_order_of_exponential_euler():
     errors = []
     for steps in (16, 32, 64):

@@ -168,6 +168,7 @@ def test_taylor(name, key):
     assert report.passed, report
 
 
+@pytest.mark.slow
 def test_checkpoints_do_not_change_the_gradient():
     gradient = jax.jit(jax.grad(rate_objective), static_argnames="max_steps")
     few, many = (gradient(jnp.asarray(0.02), 4.0, START, max_steps=count) for count in (60, 500))
