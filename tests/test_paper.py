@@ -159,6 +159,7 @@ def _train(output: Path, *options) -> tuple[dict, str]:
     return report, _run("table", "--input", output).stdout
 
 
+@pytest.mark.slow
 def test_training_a_field_and_its_table(tmp_path):
     options = ["--seeds", 1, 2, "--parametrisation", "field", "--methods", "second order", "--stencil", "correct"]
     report, table = _train(tmp_path / "train.json", *options)

@@ -80,6 +80,7 @@ def test_the_parameters_of_an_observation():
     assert relative_error(mine, dense) < CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", ["jvp of grad", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("grad of jvp", "grad of grad"))]
 )

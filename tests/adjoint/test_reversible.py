@@ -91,6 +91,7 @@ def test_equations(kind):
         assert relative_error(one, other) < CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", ["jvp of grad", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("grad of jvp", "grad of grad"))]
 )

@@ -76,6 +76,7 @@ def test_forward_mode_in_a_rough_direction(rtol, key):
     assert relative_error(slope({"rtol": rtol}), slope({"method": kp.Dense()})) <= 100 * rtol
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-6, pytest.param(1e-4, marks=pytest.mark.slow)])
 def test_hessian_vector_product_in_a_rough_direction(rtol, key):
     k, _, _ = heat_data()

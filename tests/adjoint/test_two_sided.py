@@ -161,6 +161,7 @@ def test_pullback_is_the_vjp_with_its_statistics(operator, several):
 # ---- tolerance and failure
 
 
+@pytest.mark.slow
 def test_a_state_of_any_size():
     p, v, _ = point("general")
 

@@ -95,6 +95,7 @@ def test_values_and_gradients(waves):
     assert relative_error(mine, theirs) > 0.0
 
 
+@pytest.mark.slow
 def test_second_derivatives(key):
     # One source, one component of the state: the program for a second derivative is long.
     arguments = parameters(False)[:4]
@@ -129,6 +130,7 @@ def test_each_argument_alone_in_both_modes(i, key):
     assert abs(float(slope) - expected) < CLOSE * abs(expected)
 
 
+@pytest.mark.slow
 def test_a_function_of_time_keeps_the_gradient_of_what_it_closes_over(key):
     grid = kp.Grid(shape=(20,), lower=(0.0,), upper=(1.0,))
     sensors = kp.Sensors(grid, [[0.7]])

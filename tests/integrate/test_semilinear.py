@@ -175,6 +175,7 @@ def test_checkpoints_do_not_change_the_gradient():
     np.testing.assert_allclose(few, many, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_lanes():
     rates = jnp.array([1.0, 4.0, 9.0])
     batch = jax.jit(jax.vmap(lambda rate: rate_objective(0.02, rate, START)))(rates)

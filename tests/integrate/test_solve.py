@@ -363,7 +363,7 @@ BAD = {
         r"`vectors\[1\]`",
         lambda: kp.phi_multiply(SQUARE, (START, START[:-1]), 1.0),
     ),
-    "nonlinear": (ValueError, "semilinear", lambda: kp.solve(Nonlinear(), START, 1.0)),
+    "nonlinear": (TypeError, "An action goes inside", lambda: kp.solve(Nonlinear(), START, 1.0, method=kp.Dense())),
     "varying source": (ValueError, "vary in time", lambda: kp.solve(Varying(), START, 1.0)),
     "wave without velocity": (TypeError, "WaveState", lambda: kp.solve(WAVE, START, 1.0)),
     "state of another shape": (

@@ -95,6 +95,7 @@ def test_the_noise_comes_from_the_seed():
     assert noise.std() == pytest.approx(float(_MAKE["diffusivity"]().noise), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 def test_a_few_iterations_bring_the_field_nearer():
     problem = _MAKE["diffusivity"]()
