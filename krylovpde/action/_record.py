@@ -33,6 +33,7 @@ class Record(eqx.Module):
 
 
 def empty_record(settings, problem, start, schedule, slots: int) -> Record:
+    """Room for `max_steps` steps and the spaces of `slots` of them."""
     zero = jnp.zeros_like(schedule.times[0])
     step = Step(zero, zero, jnp.zeros((), jnp.int32), start)
     like = [
@@ -53,6 +54,8 @@ def empty_record(settings, problem, start, schedule, slots: int) -> Record:
 
 
 def remember(record: Record, active: Array, step: Step, spaces: list[Reduction]) -> Record:
+    """The record with one more step, where the lane is active."""
+
     def write(buffers, values):
         return jtu.tree_map(lambda buffer, value: write_where(buffer, value, record.count, active), buffers, values)
 

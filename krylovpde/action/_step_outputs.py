@@ -77,6 +77,7 @@ def _reader(settings: Settings, problem: Problem, spaces: list[Reduction]):
 
 
 def empty_outputs(problem: Problem, start: tuple[PyTree[Array], ...], count: int) -> PyTree[Array]:
+    """NaN for `count` outputs, and room for the last chunk."""
     if problem.observation is None:
         like = jax.eval_shape(lambda: start[: problem.order])
     else:

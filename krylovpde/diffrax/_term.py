@@ -3,13 +3,11 @@
 from typing import Any
 
 import diffrax
-import jax.numpy as jnp
-import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, PyTree
 
-from ..equation import AbstractEquation, driven_terms
-from ..krylov._space import add, scale
+from ..equation import AbstractEquation, rest_of
+from ..krylov._space import scale
 
 
 class LinearTerm(diffrax.AbstractTerm):
@@ -63,10 +61,6 @@ def split(equation: AbstractEquation) -> diffrax.MultiTerm:
 
     def rest(t: Any, y: PyTree[Array], args: Any) -> PyTree[Array]:
         del args
-        total = jtu.tree_map(jnp.zeros_like, y)
-        for term in (equation.forcing(), equation.nonlinear(t, y), *driven_terms(equation, t)):
-            if term is not None:
-                total = add(total, jtu.tree_map(lambda a, b: jnp.asarray(a).astype(b.dtype), term, y))
-        return total
+        return rest_of(equation, t, y)
 
     return diffrax.MultiTerm(LinearTerm(equation.operator()), diffrax.ODETerm(rest))

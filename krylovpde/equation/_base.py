@@ -82,6 +82,15 @@ class AbstractEquation(eqx.Module):
         return rate
 
 
+def rest_of(equation: AbstractEquation, t: Any, u: PyTree[Array]) -> PyTree[Array]:
+    """Everything but the operator, `forcing + nonlinear(t, u) + driven sources`, in the precision of `u`."""
+    total = jtu.tree_map(jnp.zeros_like, u)
+    for term in (equation.nonlinear(t, u), equation.forcing(), *driven_terms(equation, t)):
+        if term is not None:
+            total = jtu.tree_map(lambda a, b: a + jnp.asarray(b).astype(a.dtype), total, term)
+    return total
+
+
 def driven_terms(equation: AbstractEquation, t: Any) -> list[PyTree[Inexact[Array, "..."]]]:
     """`f(x) w(t)` of every source that varies in time."""
     terms = []

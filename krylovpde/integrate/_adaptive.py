@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int, PyTree, Real
 
 from .._solution import RESULTS
+from ..action import select
 from ..action._batch import batch_any
 from ..krylov._space import norm
 from ..operator import weight
@@ -141,7 +142,7 @@ def _attempt(
     total_error = jnp.maximum(progress.error, relative) if integrator.extrapolates else progress.error + relative
     return Progress(
         time=jnp.where(accepted, end, progress.time),
-        state=jtu.tree_map(lambda new, old: jnp.where(accepted, new, old), step.state, progress.state),
+        state=select(accepted, step.state, progress.state),
         step_size=next_size,
         accepted=progress.accepted + accepted.astype(jnp.int32),
         applications=progress.applications + jnp.where(active, step.applications, 0),

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import lineax as lx
 from jaxtyping import Array, PyTree, Real
 
 from ..action import AbstractMethod
-from ..equation import AbstractEquation
 from ._exponential_step import Linearised, exponential_step
 from ._integrator import AbstractIntegrator, Flow, Step, as_step_size
 from ._tableau import ETDRK2_TABLEAU, ETDRK4_TABLEAU, Tableau
@@ -52,10 +50,6 @@ class ETDRK2(AbstractIntegrator):
     def extrapolates(self) -> bool:
         return False
 
-    def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
-        del u
-        return equation.operator()
-
     def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
         return _step(ETDRK2_TABLEAU, flow, t, u, h)
 
@@ -91,10 +85,6 @@ class ETDRK4(AbstractIntegrator):
     @property
     def extrapolates(self) -> bool:
         return True
-
-    def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
-        del u
-        return equation.operator()
 
     def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
         return _step(ETDRK4_TABLEAU, flow, t, u, h)

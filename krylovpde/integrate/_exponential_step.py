@@ -10,9 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .._solution import RESULTS, first_failure
+from ..action import select
 from ..krylov._space import axpy, subtract
-from ._integrator import LinearFlow, Step
+from ._integrator import LinearFlow, Step, no_cost, with_report
 from ._tableau import Tableau
 
 Rest: TypeAlias = Callable[[Array, PyTree[Array]], PyTree[Array]]
@@ -38,32 +38,24 @@ def exponential_step(
     rows = (jnp.asarray(tableau.nodes, h.dtype), jnp.asarray(tableau.weights, h.dtype), jnp.asarray(is_error))
 
     def row(carry, inputs):
-        differences, results = carry
+        differences, cost = carry
         (node, weights, error), stage = inputs
         vectors = _vectors(linearised, u, differences, node, weights, error, h)
         value, report = linear(linearised.operator, vectors, node * h)
         # The function is not asked about an error: it may not be defined there.
-        at = jtu.tree_map(lambda a, b: jnp.where(error, a, b), u, value)
+        at = select(error, u, value)
         difference = subtract(linearised.rest(t + node * h, at), linearised.first)
         if linearised.drift is not None:
             difference = axpy(-node * h, linearised.drift, difference)
         differences = jtu.tree_map(
             lambda rows, leaf: lax.dynamic_update_index_in_dim(rows, leaf, stage, 0), differences, difference
         )
-        applications, dimension, result = results
-        results = (
-            applications + report.applications,
-            jnp.maximum(dimension, report.dimension),
-            first_failure([result, report.result]),
-        )
-        return (differences, results), value
+        return (differences, with_report(cost, report)), value
 
-    zero = jnp.zeros((), jnp.int32)
-    start = (differences, (zero, zero, RESULTS.successful))
     stages = jnp.minimum(jnp.arange(count, dtype=jnp.int32) + 2, count)
-    (_, results), values = lax.scan(row, start, (rows, stages))
+    (_, cost), values = lax.scan(row, (differences, no_cost()), (rows, stages))
     state, error = (jtu.tree_map(lambda leaf, i=i: leaf[i], values) for i in (count - 2, count - 1))
-    return Step(state, error, *results)
+    return Step(state, error, *cost)
 
 
 def _vectors(linearised: Linearised, u, differences, node, weights, error, h) -> tuple[PyTree[Array], ...]:

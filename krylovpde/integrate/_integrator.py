@@ -1,7 +1,7 @@
 """What an integrator of semilinear equations must answer."""
 
 import abc
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,12 +9,12 @@ import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Int, PyTree, Real
 
-from .._solution import RESULTS
+from .._solution import RESULTS, first_failure
 from ..action import AbstractMethod, Problem, Settings
 from ..adjoint import AbstractAdjoint, Report
-from ..equation import AbstractEquation, driven_terms
+from ..equation import AbstractEquation, rest_of
 from ..grid import is_concrete
-from ..krylov._space import add, norm
+from ..krylov._space import norm
 from ..operator import weight
 
 
@@ -26,6 +26,25 @@ class Step(eqx.Module):
     applications: Int[Array, ""]
     dimension: Int[Array, ""]
     result: RESULTS
+
+
+Cost: TypeAlias = tuple[Int[Array, ""], Int[Array, ""], RESULTS]
+
+
+def no_cost() -> Cost:
+    """Of no linear flow: applications, dimension, result."""
+    zero = jnp.zeros((), jnp.int32)
+    return zero, zero, RESULTS.successful
+
+
+def with_report(cost: Cost, report: Report) -> Cost:
+    """The cost of one more linear flow."""
+    applications, dimension, result = cost
+    return (
+        applications + report.applications,
+        jnp.maximum(dimension, report.dimension),
+        first_failure([result, report.result]),
+    )
 
 
 class LinearFlow(eqx.Module):
@@ -64,12 +83,7 @@ class Flow(eqx.Module):
 
     def rest(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
         """`g(t, u)`: everything but the operator."""
-        terms = [self.equation.nonlinear(t, u), self.equation.forcing(), *driven_terms(self.equation, t)]
-        total = jtu.tree_map(jnp.zeros_like, u)
-        for term in terms:
-            if term is not None:
-                total = add(total, jtu.tree_map(lambda a, b: jnp.asarray(a).astype(b.dtype), term, u))
-        return total
+        return rest_of(self.equation, t, u)
 
 
 class AbstractIntegrator(eqx.Module):
@@ -94,9 +108,10 @@ class AbstractIntegrator(eqx.Module):
     def extrapolates(self) -> bool:
         """Whether the estimate is that of a result of lower order than the one that is kept."""
 
-    @abc.abstractmethod
     def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
-        """An operator of the kind whose flows are computed."""
+        """An operator of the kind whose flows are computed: the equation's, where nothing is linearised."""
+        del u
+        return equation.operator()
 
     def rate(self, flow: Flow, t: Array, u: PyTree[Array], end: Array) -> Array:
         """What the first step is guessed from: how fast the state would change by what is not exact, as a norm."""

@@ -11,12 +11,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree, Real
 
-from .._solution import RESULTS, first_failure
-from ..action import AbstractMethod
+from ..action import AbstractMethod, select
 from ..equation import AbstractEquation
 from ..krylov._space import norm, scale, subtract
 from ..operator import affine_combination, weight
-from ._integrator import AbstractIntegrator, Flow, Step, as_step_size
+from ._integrator import AbstractIntegrator, Flow, Step, as_step_size, no_cost, with_report
 
 # Gauss' nodes, and the share of the later one in the first and in the second exponential of length h/2.
 _NODES = (0.5 - math.sqrt(3.0) / 6.0, 0.5 + math.sqrt(3.0) / 6.0)
@@ -92,21 +91,14 @@ class Magnus4(AbstractIntegrator):
         rows = (t + begins * h, lengths * h, jnp.asarray(_SHARES * len(_BEGINS), h.dtype), jnp.asarray(columns[2]))
 
         def row(carry, inputs):
-            states, results = carry
+            states, cost = carry
             begin, length, share, is_coarse = inputs
-            value, report = _exponential(flow, _chosen(is_coarse, *states), begin, length, share)
-            states = (_chosen(is_coarse, value, states[0]), _chosen(is_coarse, states[1], value))
-            applications, dimension, result = results
-            results = (
-                applications + report.applications,
-                jnp.maximum(dimension, report.dimension),
-                first_failure([result, report.result]),
-            )
-            return (states, results), None
+            value, report = _exponential(flow, select(is_coarse, *states), begin, length, share)
+            states = (select(is_coarse, value, states[0]), select(is_coarse, states[1], value))
+            return (states, with_report(cost, report)), None
 
-        zero = jnp.zeros((), jnp.int32)
-        ((coarse, fine), results), _ = lax.scan(row, ((u, u), (zero, zero, RESULTS.successful)), rows)
-        return Step(fine, scale(1.0 / _RICHARDSON, subtract(fine, coarse)), *results)
+        ((coarse, fine), cost), _ = lax.scan(row, ((u, u), no_cost()), rows)
+        return Step(fine, scale(1.0 / _RICHARDSON, subtract(fine, coarse)), *cost)
 
 
 def _exponential(flow: Flow, u: PyTree[Array], begin: Array, length: Array, share: Array):
@@ -118,7 +110,3 @@ def _exponential(flow: Flow, u: PyTree[Array], begin: Array, length: Array, shar
     sources = [flow.rest(time, u) for time in (early, late)]
     average = jtu.tree_map(lambda a, b: a + share.astype(a.real.dtype).astype(a.dtype) * (b - a), *sources)
     return flow.linear(operator, (u, average), 0.5 * length)
-
-
-def _chosen(condition: Array, x: PyTree[Array], y: PyTree[Array]) -> PyTree[Array]:
-    return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), x, y)

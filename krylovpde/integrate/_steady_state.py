@@ -56,7 +56,7 @@ def steady_state(
         matrix = lx.TridiagonalLinearOperator(*lx.tridiagonal(operator))
         flat = lx.linear_solve(matrix, -right.reshape(-1), lx.Tridiagonal()).value
         return flat.reshape(right.shape)
-    # In the weight, a self-adjoint operator is a symmetric matrix; scaled by its bound, the residual has one unit.
+    # In the weight, a self-adjoint operator is a symmetric matrix.
     inner_product = weight(operator)
     symmetric = is_self_adjoint(operator)
 

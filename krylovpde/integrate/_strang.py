@@ -1,17 +1,14 @@
 """Strang's splitting: half a step of the rest, a step of the operator, half a step of the rest."""
 
+import functools
 from typing import Any
 
-import jax.numpy as jnp
 import jax.tree_util as jtu
-import lineax as lx
 from jaxtyping import Array, PyTree, Real
 
-from .._solution import first_failure
 from ..action import AbstractMethod
-from ..equation import AbstractEquation
 from ..krylov._space import axpy, subtract
-from ._integrator import AbstractIntegrator, Flow, Step, as_step_size
+from ._integrator import AbstractIntegrator, Flow, Step, as_step_size, no_cost, with_report
 
 
 class Strang(AbstractIntegrator):
@@ -48,24 +45,14 @@ class Strang(AbstractIntegrator):
     def extrapolates(self) -> bool:
         return False
 
-    def flow_operator(self, equation: AbstractEquation, u: PyTree[Array]) -> lx.AbstractLinearOperator:
-        del u
-        return equation.operator()
-
     def step(self, flow: Flow, t: Array, u: PyTree[Array], h: Array) -> Step:
         operator, half = flow.equation.operator(), 0.5 * h
         middle, first = flow.linear(operator, (_runge_kutta(flow, t, u, half),), h)
         state = _runge_kutta(flow, t + half, middle, half)
         before, second = flow.linear(operator, (u,), half)
         other, third = flow.linear(operator, (_runge_kutta(flow, t, before, h),), half)
-        reports = (first, second, third)
-        return Step(
-            state,
-            subtract(state, other),
-            first.applications + second.applications + third.applications,
-            jnp.maximum(jnp.maximum(first.dimension, second.dimension), third.dimension),
-            first_failure([report.result for report in reports]),
-        )
+        cost = functools.reduce(with_report, (first, second, third), no_cost())
+        return Step(state, subtract(state, other), *cost)
 
 
 def _runge_kutta(flow: Flow, t: Array, u: PyTree[Array], h: Array) -> PyTree[Array]:
