@@ -47,7 +47,8 @@ def write_where(buffer: Array, value: Array, index: Array, condition: Array) -> 
 
 
 @write_where.def_vmap
-def _(axis_size: int, in_batched: list[bool], *operands: Array) -> tuple[Any, bool]:
+def _(axis_size: int, in_batched: list[bool], *operands: Any) -> tuple[Any, bool]:
+    # A literal comes here as a NumPy array.
     axes = tuple(0 if batched else None for batched in in_batched)
 
     def write(buffer: Array, value: Array, index: Array, condition: Array) -> Array:
@@ -56,4 +57,4 @@ def _(axis_size: int, in_batched: list[bool], *operands: Array) -> tuple[Any, bo
         kept = condition & (index < buffer.shape[0])
         return jax.lax.dynamic_update_index_in_dim(buffer, jnp.where(kept, value, old), inside, 0)
 
-    return jax.vmap(write, in_axes=axes, axis_size=axis_size)(*operands), True
+    return jax.vmap(write, in_axes=axes, axis_size=axis_size)(*map(jnp.asarray, operands)), True

@@ -139,7 +139,7 @@ def _march_step(
     end = jnp.where(reached, total, time + step)
     record = carry.record
     if record is not None:
-        record = remember(record, active, Step(time, end, carry.next_output, state), spaces)
+        record = remember(record, active, Step(time, end, carry.next_output), state, spaces)
     next_output, outputs = write_outputs(
         settings, problem, schedule, spaces, time, end, active, carry.next_output, carry.outputs
     )

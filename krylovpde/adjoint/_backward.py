@@ -32,6 +32,7 @@ from ..action._schedule import Schedule
 from ..action._step_outputs import component_from_tables
 from ..krylov._space import add, norm, scale
 from ._low_rank import eliminate
+from ._recall import Past, recall
 
 _RANK_CHUNK = 8
 # Rank-one terms are kept down to this share of the tolerance. 0.1 was measured to be safe for gradients (NUMERICS 3.1);
@@ -56,13 +57,21 @@ class Pulled(eqx.Module):
 class _Task(eqx.Module):
     """What a backward pass knows and never changes."""
 
-    settings: Settings
-    problem: Problem
-    schedule: Schedule
-    forward: March
+    past: Past
     cotangents: PyTree[Array]
-    rate: Array | None
     parameters: bool = eqx.field(static=True)
+
+    @property
+    def settings(self) -> Settings:
+        return self.past.settings
+
+    @property
+    def problem(self) -> Problem:
+        return self.past.problem
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.past.schedule
 
 
 class _Carry(eqx.Module):
@@ -90,9 +99,8 @@ def pull_back(
     Without `parameters` only the adjoint state is computed; the other cotangents stay zero.
     Output times that the forward march did not reach are constants (NaN), so their cotangents are ignored.
     """
-    record = forward.record
-    assert record is not None, "the forward march must be recorded"
-    task = _Task(settings, problem, schedule, forward, cotangents, growth_rate(problem.operator), parameters)
+    past = Past(settings, problem, start, schedule, forward, growth_rate(problem.operator))
+    task = _Task(past, cotangents, parameters)
     zeros = jtu.tree_map(jnp.zeros_like, start)
     real = forward.time.dtype
     carry = _Carry(
@@ -113,48 +121,17 @@ def pull_back(
     )
 
     def body(loop):
-        k, carry = loop
+        k, segment, carry = loop
         active = k >= 0
         index = jnp.maximum(k, 0)
-        step = jtu.tree_map(lambda leaf: leaf[index], record.steps)
-        spaces, rebuilt = _recall(task, step, index, active)
-        carry = _step_back(task, step, spaces, active, carry)
+        spaces, segment, rebuilt = recall(past, index, active, segment)
+        carry = _step_back(task, past.record.step(index), spaces, active, carry)
         carry = eqx.tree_at(lambda c: c.pulled.rebuilt, carry, carry.pulled.rebuilt + rebuilt)
-        return k - active.astype(jnp.int32), carry
+        return k - active.astype(jnp.int32), segment, carry
 
-    _, carry = lax.while_loop(lambda loop: batch_any(loop[0] >= 0), body, (record.count - 1, carry))
+    loop = (past.record.count - 1, past.no_segment(), carry)
+    _, _, carry = lax.while_loop(lambda loop: batch_any(loop[0] >= 0), body, loop)
     return carry.pulled
-
-
-def _recall(task: _Task, step: Step, index: Array, active: Array) -> tuple[list[Reduction], Array]:
-    """The spaces of a step: from the record, or built again from the state at its start."""
-    record, problem = task.forward.record, task.problem
-    assert record is not None
-    slots = record.slots
-
-    def stored() -> tuple[list[Reduction], Array]:
-        slot = jnp.minimum(index, slots - 1)
-        return jtu.tree_map(lambda leaf: leaf[slot], record.spaces), jnp.zeros((), jnp.int32)
-
-    def again() -> tuple[list[Reduction], Array]:
-        needed = active & (index >= slots)
-        state = select(active, step.state, jtu.tree_map(jnp.zeros_like, step.state))
-        last = task.schedule.last(step.end)
-        span = jnp.where(active, step.end - step.time, 0.0)
-        spaces, _, _ = build(
-            task.settings,
-            problem.operator,
-            problem.weight,
-            problem.order,
-            state,
-            tuple(range(len(state))),
-            span,
-            Horizon(last, jnp.where(active, last - step.time, 0.0), task.rate, span),
-            task.forward.scales,
-        )
-        return spaces, jnp.where(needed, sum(space.applications for space in spaces), 0)
-
-    return lax.cond(batch_any(active & (index >= slots)), again, stored)
 
 
 def _step_back(task: _Task, step: Step, spaces: list[Reduction], active: Array, carry: _Carry) -> _Carry:
@@ -226,7 +203,7 @@ def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carr
     moving = busy & (goal != 0)
     operator, weight, duals = _dual_starts(settings, problem, carry.adjoint, moving)
     scales = jnp.maximum(carry.scales, jnp.stack([norm(dual, weight) for dual in duals]))
-    horizon = Horizon(schedule.last(carry.time), jnp.where(moving, carry.time, 0.0), task.rate, goal)
+    horizon = Horizon(schedule.last(carry.time), jnp.where(moving, carry.time, 0.0), task.past.rate, goal)
     levels = tuple(range(order))
     dual_spaces, span, error = build(settings, operator, weight, order, duals, levels, goal, horizon, scales)
     adjoint = _advance_adjoint(settings, problem, dual_spaces, carry.adjoint, span)
