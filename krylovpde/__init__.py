@@ -18,6 +18,7 @@ from .adjoint import (
     TwoSidedAdjoint as TwoSidedAdjoint,
 )
 from .equation import (
+    AbsorbedState as AbsorbedState,
     AbstractEquation as AbstractEquation,
     AdvectionDiffusion as AdvectionDiffusion,
     Diffusion as Diffusion,
@@ -32,6 +33,7 @@ from .equation import (
     WaveState as WaveState,
 )
 from .grid import (
+    Absorbing as Absorbing,
     Boundary as Boundary,
     Dirichlet as Dirichlet,
     Grid as Grid,

@@ -2,10 +2,9 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import lineax as lx
 
-from ..operator import FluxOperator, numerical_range
+from ..operator import AbsorbedWaveOperator, FluxOperator, is_real_structure, numerical_range
 from ._base import AbstractMethod
 from ._spectrum import like_of
 
@@ -67,9 +66,11 @@ class Faber(AbstractMethod):
 
 def has_known_range(operator: lx.AbstractLinearOperator) -> bool:
     """Whether an ellipse is known; decided without computing it."""
+    if isinstance(operator, AbsorbedWaveOperator):
+        return is_real_structure(operator.in_structure())
     if isinstance(operator, FluxOperator) and operator.has_transport:
         # Each call of `solve` asks; tracing the ellipse would take a tenth of a second.
-        return not jnp.issubdtype(operator.in_structure().dtype, jnp.complexfloating)
+        return is_real_structure(operator.in_structure())
     dynamic, static = eqx.partition(operator, eqx.is_array)
     ellipse = jax.eval_shape(lambda dynamic: numerical_range(eqx.combine(dynamic, static)), dynamic)
     return ellipse is not None

@@ -21,10 +21,10 @@ from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS, first_failure
 from ..krylov._space import add, norm, scale
-from ..operator import numerical_range
+from ..operator import Ellipse, Rectangle, numerical_range
 from ._batch import batch_max
 from ._checkpoints import Layout, Pair, Ring, write_pair
-from ._faber_series import FaberSeries, expand_on_ellipse
+from ._faber_series import NOISE, FaberSeries, expand_on_ellipse
 from ._problem import Problem
 from ._recurrence import along
 from ._spectrum import like_of
@@ -32,6 +32,8 @@ from ._spectrum import like_of
 # Crouzeix and Palencia: ‖f(A)‖ ≤ (1 + √2) max |f| on the numerical range, and |F_k| ≤ 2. The flow through walls, which
 # the ellipse leaves out, lets F_k grow like √k besides.
 _MOST_GROWTH = 2.0 * (1.0 + math.sqrt(2.0))
+# Of `log |exp(tz)|` on an ellipse around a rectangle, where there are no digits to spare: in single precision.
+_LEAST_GROWTH = 2.0
 
 
 class FaberSequence(eqx.Module):
@@ -60,8 +62,7 @@ def run_faber(
     problem: Problem, state: tuple[PyTree[Array], ...], times: Array, rtol: float, max_degree: int, recorded: bool
 ) -> tuple[PyTree[Array], FaberRun]:
     """The outputs at all times: a tuple with the state, or what is observed; stacked in the order of `times`."""
-    ellipse = numerical_range(like_of(problem.operator))
-    assert ellipse is not None
+    ellipse = _ellipse(problem, times, rtol)
     ellipse = jtu.tree_map(lambda number: number.astype(times.dtype), ellipse)
     ring, sequences, errors, sizes, results = Ring(ellipse), [], [], [], []
     kept: Any = None
@@ -84,6 +85,16 @@ def run_faber(
     applications = functools.reduce(jnp.add, [2 * sequence.pairs - 1 for sequence in sequences])
     outputs = (kept,) if problem.observation is None else kept
     return outputs, FaberRun(tuple(sequences), ring, applications, error, result)
+
+
+def _ellipse(problem: Problem, times: Array, rtol: float) -> Ellipse:
+    known = numerical_range(like_of(problem.operator))
+    assert known is not None
+    if not isinstance(known, Rectangle):
+        return known
+    # Growth costs digits: as many as there are between the tolerance and the rounding of the series.
+    growth = max(math.log(rtol / (NOISE * float(jnp.finfo(times.dtype).eps))), _LEAST_GROWTH)
+    return known.ellipse(jnp.max(jnp.abs(times)).astype(known.height.dtype), growth)
 
 
 def _run(problem: Problem, ring: Ring, series: FaberSeries, start: PyTree[Array], max_degree: int, recorded: bool):

@@ -22,7 +22,7 @@ from ._family import scalar_family
 from ._phase import cos_sin
 
 # Coefficients below this many units of rounding of the largest value are noise of the Fourier transform.
-_NOISE = 8.0
+NOISE = 8.0
 # Numbers of coefficients: the smallest that is surely enough is taken.
 _LENGTHS = (512, 2048)
 # Of the rates that the operator has, this share is taken for the slowest that data may have.
@@ -75,7 +75,7 @@ def _expand(level: int, rtol: float, length: int, padded: int, times: Array, ell
     eps = jnp.finfo(size.dtype).eps
     # Long phases are rounded, in single precision not (see `_phase`).
     phase = jnp.abs(times) * ellipse.imaginary if eps < 1e-10 else jnp.zeros_like(times)
-    noise = eps * (_NOISE + phase / math.sqrt(length)) * largest
+    noise = eps * (NOISE + phase / math.sqrt(length)) * largest
     size = jnp.where(size > noise[:, None], size, 0.0)
     weighted = size * _derivative_weights(times, ellipse, length)
     tails = jnp.flip(jnp.cumsum(jnp.flip(weighted, axis=-1), axis=-1), axis=-1)

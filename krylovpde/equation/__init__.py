@@ -1,7 +1,14 @@
 """One equation per file: Equinox modules whose parameters are leaves."""
 
+from ..operator import AbsorbedState as AbsorbedState, LayerMemory as LayerMemory, WaveState as WaveState
+from ._absorbed_wave import AbsorbedWave as AbsorbedWave
 from ._advection_diffusion import AdvectionDiffusion as AdvectionDiffusion, cell_peclet_number as cell_peclet_number
-from ._base import AbstractEquation as AbstractEquation, driven_terms as driven_terms, rest_of as rest_of
+from ._base import (
+    AbstractEquation as AbstractEquation,
+    AbstractFirstOrderForm as AbstractFirstOrderForm,
+    driven_terms as driven_terms,
+    rest_of as rest_of,
+)
 from ._checks import check_operator as check_operator
 from ._diffusion import Diffusion as Diffusion
 from ._linear import Linear as Linear
@@ -18,4 +25,4 @@ from ._source import (
     PointSource as PointSource,
     Source as Source,
 )
-from ._wave import Wave as Wave, WaveState as WaveState
+from ._wave import Wave as Wave

@@ -57,6 +57,9 @@ class AbstractEquation(eqx.Module):
         """The sources that vary in time: profiles on the field, as they enter the right-hand side, and signals."""
         return ()
 
+    def first_order_form(self) -> "AbstractFirstOrderForm | None":
+        """This equation of second order as one of first order, where `u_tt = A u + b` is not all of it; else `None`."""
+
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]] | None:
         """The rest of the right-hand side at time `t`; `None` for a linear equation."""
         del t, u
@@ -80,6 +83,18 @@ class AbstractEquation(eqx.Module):
         for term in (self.forcing(), self.nonlinear(t, u), *driven_terms(self, t)):
             rate = rate if term is None else add_in_precision(rate, term)
         return rate
+
+
+class AbstractFirstOrderForm(AbstractEquation):
+    """An equation of first order that stands for one of second order, whose users keep their `WaveState`."""
+
+    @abc.abstractmethod
+    def extended(self, state: Any) -> PyTree[Array]:
+        """The state of this equation that begins as a `WaveState`."""
+
+    @abc.abstractmethod
+    def seeing(self, operator: lx.AbstractLinearOperator | None) -> lx.AbstractLinearOperator:
+        """An operator on the displacement as one on this equation's state; `None` for the whole `WaveState`."""
 
 
 def rest_of(equation: AbstractEquation, t: Any, u: PyTree[Array]) -> PyTree[Array]:

@@ -40,6 +40,18 @@ def as_positive(value: Any, grid: AbstractGrid, where: str) -> jax.Array:
     return array
 
 
+def as_not_negative(value: Any, grid: AbstractGrid, where: str) -> jax.Array:
+    """A coefficient that may be zero, but not negative, checked where its numbers are known."""
+    array = as_coefficient(value, grid, where)
+    if jnp.iscomplexobj(array):
+        message = f"`{where}` must be real, got dtype {array.dtype}."
+        raise ValueError(message)
+    if known_false(lambda a: a >= 0.0, array):
+        message = f"`{where}` must not be negative, its smallest value is {np.min(np.asarray(array)):.6g}."
+        raise ValueError(message)
+    return array
+
+
 def as_diffusivity(value: Any, grid: AbstractGrid, where: str) -> jax.Array | tuple[jax.Array, ...]:
     """One positive coefficient, or a tuple with one per axis."""
     if not isinstance(value, tuple | list):

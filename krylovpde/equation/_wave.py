@@ -2,57 +2,55 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, Inexact, PyTree
+from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
+from ..grid import Absorbing, AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
 from ..operator import (
+    AbsorbedState,
     BlockOperator,
     FluxOperator,
+    WaveState,
     add_in_precision,
     cast_tree,
     common_precision,
     flux_operator,
     wall_source,
 )
+from ._absorbed_wave import AbsorbedWave
 from ._base import AbstractEquation, driven_terms
-from ._checks import as_positive, as_source, check_grid
+from ._checks import as_not_negative, as_positive, as_source, check_grid
 from ._diffusion import add_optional, as_boundary
 from ._signal import AbstractSignal
 from ._source import constant_part, varying_part
 
-CONDITIONS = (Neumann, Dirichlet, Periodic, Robin)
-
-
-class WaveState(eqx.Module):
-    """The state of an equation of second order in time: the field and its rate of change, pytrees of one structure."""
-
-    displacement: PyTree[Any]
-    velocity: PyTree[Any]
+CONDITIONS = (Neumann, Dirichlet, Periodic, Robin, Absorbing)
 
 
 class Wave(AbstractEquation):
     r"""Sound, pressure or elastic waves of one kind.
 
-        u_tt = speed² density div(grad u / density) + source
+        u_tt + damping u_t = speed² density div(grad u / density) + source
 
     with `u` a displacement or pressure, `speed` in length per time, `source` an acceleration; `density` in mass per
     volume, or any multiple of it, which reflects waves where it varies; left out, the operator is `speed² lap`. The
     state is [`krylovpde.WaveState`][]. The operator is self-adjoint in the weight
-    `cell_volumes / (speed² density)`.
+    `cell_volumes / (speed² density)`. `damping`, per time, takes a wave's energy away wherever it is.
 
     On the boundary `∂u/∂n` stands without a coefficient (with a density: `1/density ∂u/∂n`): `Neumann()` reflects as a
-    free end, `Dirichlet()` as a fixed one. About eight cells per wavelength are needed for one per cent of the phase
-    over ten wavelengths.
+    free end, `Dirichlet()` as a fixed one (of a pressure, a free surface), [`krylovpde.Absorbing`][] lets waves leave.
+    Damped and absorbed waves are solved in a form of first order, by `Faber` and `CheckpointedAdjoint`.
+
+    About eight cells per wavelength are needed for one per cent of the phase over ten wavelengths.
     """
 
     grid: AbstractGrid
     speed: Array
     density: Array | None
+    damping: Array | None
     boundary: Any
     source: Any
     order = 2
@@ -75,27 +73,28 @@ class Wave(AbstractEquation):
         - `speed`: a positive number or an array of `grid.shape`.
         - `boundary`: a condition, a tuple with one per axis, or a `Boundary`; `Neumann()` if left out.
         - `density`: a positive number or an array of `grid.shape`; constant if left out.
-        - `damping`: not yet supported; must be left out.
+        - `damping`: a number or an array of `grid.shape`, not negative; none if left out.
         - `source`: an acceleration: a number, an array, a [`krylovpde.Source`][], a [`krylovpde.PointSource`][], or a
             list of these; none if left out.
 
         **Raises:**
 
-        `ValueError` or `TypeError` for shapes that do not fit, a speed or density known not to be positive, an unknown
-        boundary, and for what comes later.
+        `ValueError` or `TypeError` for shapes that do not fit, a speed or density known not to be positive, a damping
+        known to be negative, an unknown boundary, and layers thicker than the grid.
         """
         check_grid(grid, "Wave")
-        if damping is not None:
-            message = "`Wave(damping=...)` comes later; leave it out. `speed`, `density` and `source` are supported."
-            raise ValueError(message)
         self.grid = grid
         self.speed = as_positive(speed, grid, "Wave(speed)")
         self.density = None if density is None else as_positive(density, grid, "Wave(density)")
+        self.damping = None if damping is None else as_not_negative(damping, grid, "Wave(damping)")
         self.boundary = as_boundary(boundary, grid, "Wave", CONDITIONS)
         self.source = as_source(source, grid, "Wave(source)")
 
     def operator(self) -> FluxOperator:
-        """`speed² density div(grad · / density)` with homogeneous boundary values, on the displacement."""
+        """`speed² density div(grad · / density)` with homogeneous boundary values, on the displacement.
+
+        Without damping and what the layers take out, which [`krylovpde.Wave.first_order_form`][] adds.
+        """
         mobility, scale, conditions, _ = self._prepared()
         return flux_operator(self.grid, (mobility,) * self.grid.ndim, conditions, scale=scale)
 
@@ -111,6 +110,27 @@ class Wave(AbstractEquation):
         structure = jax.ShapeDtypeStruct(self.grid.shape, self._precision())
         return tuple((source.field(structure), source.signal) for source in varying_part(self.source))
 
+    def first_order_form(self) -> AbsorbedWave | None:
+        """With damping or absorbing layers, the whole of it as an equation of first order; else `None`."""
+        conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
+        sides = [
+            (axis, side, condition.width)
+            for axis, pair in enumerate(conditions)
+            for side, condition in zip((0, -1), pair, strict=True)
+            if isinstance(condition, Absorbing)
+        ]
+        if not sides and self.damping is None:
+            return None
+        return AbsorbedWave(self, tuple(sides))
+
+    def extended(self, state: WaveState) -> WaveState | AbsorbedState:
+        """The state that `vector_field` works on: with absorbing layers their memories beside it, which are zero.
+
+        For other ODE solvers; [`krylovpde.solve`][] takes and gives a plain [`krylovpde.WaveState`][].
+        """
+        form = self.first_order_form()
+        return state if form is None else form.extended(state)
+
     def first_order_operator(self) -> BlockOperator:
         """`[[0, I], [A, 0]]` on a [`krylovpde.WaveState`][]: `(u, v)_t = (v, A u)`.
 
@@ -121,9 +141,15 @@ class Wave(AbstractEquation):
         identity = lx.IdentityLinearOperator(operator.in_structure())
         return BlockOperator(((None, identity), (operator, None)), like=WaveState(0, 0))
 
-    def vector_field(self, t: Any, u: WaveState, args: Any = None) -> WaveState:
-        """`WaveState(velocity, A displacement + b(t))`, for any ODE solver."""
-        del args
+    def vector_field(self, t: Any, u: Any, args: Any = None) -> Any:
+        """`WaveState(velocity, A displacement - damping velocity + b(t))`, for any ODE solver.
+
+        With absorbing layers the state is that of [`krylovpde.Wave.extended`][].
+        """
+        form = self.first_order_form()
+        if form is not None:
+            _check_extended(form.sides, u)
+            return form.vector_field(t, u, args)
         acceleration, forcing = self.operator().mv(u.displacement), self.forcing()
         for term in (*(() if forcing is None else (forcing,)), *driven_terms(self, t)):
             acceleration = add_in_precision(acceleration, term)
@@ -132,6 +158,8 @@ class Wave(AbstractEquation):
     def _prepared(self) -> tuple[Any, Array, Any, Array | None]:
         """One over the density, what stands before the divergence, the conditions, the constant source."""
         conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
+        # Behind a layer the field is zero.
+        conditions = tuple(tuple(Dirichlet() if isinstance(c, Absorbing) else c for c in pair) for pair in conditions)
         parameters = (self.speed, self.density, conditions, constant_part(self.source))
         speed, density, conditions, source = cast_tree(parameters, self._precision())
         if density is None:
@@ -141,4 +169,14 @@ class Wave(AbstractEquation):
 
     def _precision(self) -> np.dtype:
         # The times of a signal do not count.
-        return common_precision(self.speed, self.density, self.boundary, constant_part(self.source))
+        return common_precision(self.speed, self.density, self.damping, self.boundary, constant_part(self.source))
+
+
+def _check_extended(layers: tuple[Any, ...], state: Any) -> None:
+    if isinstance(state, AbsorbedState if layers else WaveState):
+        return
+    message = (
+        f"`Wave.vector_field(t, u)`: the state of this equation is a {'AbsorbedState' if layers else 'WaveState'}, got "
+        f"{type(state).__name__}." + (" Make it by `equation.extended(state)`." if layers else "")
+    )
+    raise TypeError(message)

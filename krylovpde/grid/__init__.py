@@ -2,6 +2,7 @@
 
 from ._base import AbstractGrid as AbstractGrid, cell_volumes as cell_volumes
 from ._boundary import (
+    Absorbing as Absorbing,
     AbstractCondition as AbstractCondition,
     Boundary as Boundary,
     BoundaryLike as BoundaryLike,

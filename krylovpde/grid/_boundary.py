@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array
 
 from ._base import AbstractGrid
@@ -100,6 +101,38 @@ class TotalFlux(AbstractCondition):
         self.value = None if value is None else as_parameter(value, "TotalFlux(value)")
 
 
+class Absorbing(AbstractCondition):
+    r"""Waves leave: a perfectly matched layer of `width` cells inside the grid, for [`krylovpde.Wave`][].
+
+    In the layer the derivative across it is divided by $S = 1 + \zeta/(\partial_t + \alpha)$. A wave that comes in at
+    the angle $\theta$ is damped by $\exp(-2\cos\theta \int \zeta/c) = 10^{-3\cos\theta}$ on its way to the wall,
+    where the field is zero, and back: of its energy $10^{-6}$ returns at 0°, $10^{-3}$ at 60°, for 20 cells.
+
+    What the layer covers is part of the grid, but not of the physics: put sources and sensors inside of it, and let
+    coefficients be constant across it. `ζ` follows the largest speed in the layer, as a constant to every derivative.
+    It does not work for waves that graze it, which hardly move along its normal, nor well for evanescent waves, for
+    wavelengths beyond some ten layers, or where coefficients vary much along its normal.
+    """
+
+    width: int = eqx.field(static=True)
+
+    def __init__(self, width: Any):
+        """The thickness.
+
+        **Arguments:**
+
+        - `width`: how many cells; 20 is a good value.
+
+        **Raises:**
+
+        `ValueError` for anything but a positive integer.
+        """
+        if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
+            message = f"`Absorbing(width=...)` must be a number of cells, an integer of at least 1, got {width!r}."
+            raise ValueError(message)
+        self.width = int(width)
+
+
 class Boundary(eqx.Module):
     """Different conditions on the lower and the upper side of the axes.
 
@@ -179,7 +212,22 @@ def resolve_boundary(
             raise ValueError(message)
         for condition in pair:
             _check_condition(condition, axis, grid, allowed, where)
+        _check_layers(pair, axis, grid, where)
     return pairs
+
+
+def _check_layers(pair: tuple[Any, Any], axis: int, grid: AbstractGrid, where: str) -> None:
+    widths = [condition.width for condition in pair if isinstance(condition, Absorbing)]
+    if widths and isinstance(grid, RadialGrid):
+        message = f"`{where}(boundary=...)`: Absorbing layers lie on Cartesian grids, not on a RadialGrid."
+        raise ValueError(message)
+    if sum(widths) > grid.shape[axis]:
+        message = (
+            f"`{where}(boundary=...)`: the Absorbing layers across axis {axis} are {' + '.join(map(str, widths))} "
+            f"cells thick, but the axis has {grid.shape[axis]}. The layers lie inside the grid: make it larger, or "
+            "them thinner."
+        )
+        raise ValueError(message)
 
 
 def _per_axis(side: Any, grid: AbstractGrid, where: str) -> tuple[Any, ...]:
@@ -207,7 +255,7 @@ def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: s
         raise ValueError(message)  # noqa: TRY004 (a condition, but one that means nothing here)
     face = grid.shape[:axis] + grid.shape[axis + 1 :]
     for name, value in vars(condition).items():
-        if value is not None and value.shape not in ((), face):
+        if hasattr(value, "shape") and value.shape not in ((), face):
             message = (
                 f"`{type(condition).__name__}({name}=...)` on axis {axis} has shape {value.shape}; a face there has "
                 f"shape {face}. Give a number or an array over the face."

@@ -29,7 +29,7 @@ from ..adjoint import (
     TwoSidedAdjoint,
     check_pair,
 )
-from ..operator import FluxOperator, is_self_adjoint, is_skew_adjoint
+from ..operator import AbsorbedWaveOperator, FluxOperator, is_self_adjoint, is_skew_adjoint
 
 
 def check_square(operator: Any, where: str) -> None:
@@ -203,6 +203,8 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) 
         # Nothing grows in either direction. With the interval known, a polynomial took 0.9 to 2.6 times as many
         # applications as a space, and a fourth to a twentieth of its time (64 x 64 cells, 1e-6 and 1e-10).
         return Chebyshev() if has_known_imaginary_interval(operator) else Lanczos()
+    if isinstance(operator, AbsorbedWaveOperator) and onwards:
+        return Faber() if has_known_range(operator) else Arnoldi()
     # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
     carried = even and isinstance(operator, FluxOperator) and operator.has_transport
     return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()

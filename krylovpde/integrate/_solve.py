@@ -17,7 +17,9 @@ from ..equation import AbstractEquation, AbstractSource, WaveState
 from ..grid import is_concrete
 from ._adaptive import Control
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
+from ._first_order import solve_in_first_order
 from ._integrator import AbstractIntegrator
+from ._observation import as_fields, as_observation, observed
 from ._run import Options, checked_max_steps, finish, max_steps_of, run
 from ._solve_semilinear import MAX_STEPS, as_integrator, is_semilinear, is_varying, make_flow, solve_semilinear
 
@@ -80,22 +82,26 @@ def solve(
     not self-adjoint, unless `method` is an integrator; `equinox.EquinoxRuntimeError` for a failed result.
     """
     _check_equation(equation)
+    form = equation.first_order_form()
+    if form is not None:
+        options = {"method": method, "adjoint": adjoint, "max_steps": max_steps, "throw": throw, "atol": atol}
+        return solve_in_first_order(solve, equation, form, initial, times, t0, observe, rtol, options)
     operator = equation.operator()
     check_square(operator, "solve")
-    fields = _as_fields(equation, initial, operator)
+    fields = as_fields(equation, initial, operator)
     dtype = real_dtype(fields)
     fields = cast_like(fields, dtype)
     absolute, scalar = as_times(times, dtype, "times")
     start = _as_start(t0, dtype)
     _check_order(absolute, start)
     rtol, atol = tolerances(rtol, atol, dtype)
-    linear, component = _as_observation(observe, equation.order, operator)
+    linear, component = as_observation(observe, equation.order, operator)
     varying = is_varying(equation, start)
     if varying or is_semilinear(equation) or isinstance(method, AbstractIntegrator):
         (field,) = common_state(operator, fields) if equation.order == 1 else (fields[0],)
         stepped = _stepped(equation, varying, field, absolute, start, method, adjoint, rtol, atol, max_steps, throw)
         states, result, stats = stepped
-        value = states if observe is None else _observed(observe, absolute, states)
+        value = states if observe is None else observed(observe, absolute, states)
         return finish(value, result, stats, absolute, scalar, throw)
     driving = equation.driving()
     method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True, driven=bool(driving))
@@ -110,7 +116,7 @@ def solve(
     outputs, result, stats = _compiled(options, steady, driven, linear, component, fields, durations)
     value = outputs if linear is not None else _as_state(equation, outputs)
     if observe is not None and linear is None:
-        value = _observed(observe, absolute, value)
+        value = observed(observe, absolute, value)
     return finish(value, result, stats, absolute, scalar, throw)
 
 
@@ -162,23 +168,6 @@ def _varies(node: Any) -> bool:
     return isinstance(node, AbstractSource)
 
 
-def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLinearOperator):
-    structure = operator.in_structure()
-    if equation.order == 1:
-        return (as_field(initial, structure, "initial"),)
-    if not isinstance(initial, WaveState):
-        message = (
-            f"`initial` of {type(equation).__name__}, an equation of second order in time, must be a "
-            f"krylovpde.WaveState(displacement, velocity), got {type(initial)}."
-        )
-        raise TypeError(message)
-    parts = (initial.displacement, initial.velocity)
-    return tuple(
-        as_field(part, structure, f"initial.{name}")
-        for part, name in zip(parts, ("displacement", "velocity"), strict=True)
-    )
-
-
 def _as_start(t0: Any, dtype: Any) -> Array:
     start, scalar = as_times(t0, dtype, "t0")
     if not scalar:
@@ -199,40 +188,5 @@ def _check_order(times: Array, start: Array) -> None:
         raise ValueError(message)
 
 
-def _as_observation(observe: Any, order: int, operator: lx.AbstractLinearOperator):
-    """The linear observation of one component that the march can apply to its basis, if it is one."""
-    if observe is None:
-        return None, 0
-    if not isinstance(observe, lx.AbstractLinearOperator):
-        if callable(observe):
-            return None, 0
-        message = (
-            "`observe` must be krylovpde.Sensors, a lineax operator or a function observe(t, state), got "
-            f"{type(observe)}."
-        )
-        raise TypeError(message)
-    seen, field = observe.in_structure(), operator.in_structure()
-    if _same_shapes(seen, field):
-        return observe, 0
-    if order == 2 and _same_shapes(seen, WaveState(field, field)):
-        return None, 0
-    message = f"`observe` acts on {seen}, but the equation's field is {field}."
-    raise ValueError(message)
-
-
-def _same_shapes(first: PyTree, second: PyTree) -> bool:
-    if jtu.tree_structure(first) != jtu.tree_structure(second):
-        return False
-    pairs = zip(jtu.tree_leaves(first), jtu.tree_leaves(second), strict=True)
-    return all(a.shape == b.shape for a, b in pairs)
-
-
 def _as_state(equation: AbstractEquation, outputs: tuple[PyTree[Array], ...]) -> PyTree[Array]:
     return outputs[0] if equation.order == 1 else WaveState(*outputs)
-
-
-def _observed(observe: Any, times: Array, states: PyTree[Array]) -> PyTree:
-    # Outside of anything compiled here, so that whatever the function closes over keeps its gradient.
-    if isinstance(observe, lx.AbstractLinearOperator):
-        return jax.vmap(observe.mv)(states)
-    return jax.vmap(observe)(times, states)

@@ -1,6 +1,7 @@
 """Linear operators on a grid: stencils, sparse, block; weights, tags, spectral bounds."""
 
 from . import _lineax as _lineax
+from ._absorbed_wave import AbsorbedWaveOperator as AbsorbedWaveOperator
 from ._annotate import AnnotatedOperator as AnnotatedOperator, annotate as annotate
 from ._assemble import (
     Laplacian as Laplacian,
@@ -8,10 +9,14 @@ from ._assemble import (
     flux_operator as flux_operator,
     wall_source as wall_source,
 )
-from ._base import AbstractOperator as AbstractOperator, TransposedOperator as TransposedOperator
+from ._base import (
+    AbstractOperator as AbstractOperator,
+    TransposedOperator as TransposedOperator,
+    is_real_structure as is_real_structure,
+)
 from ._block import BlockOperator as BlockOperator
 from ._combination import affine_combination as affine_combination
-from ._ellipse import Ellipse as Ellipse
+from ._ellipse import Ellipse as Ellipse, Rectangle as Rectangle
 from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
 from ._imaginary import (
@@ -19,6 +24,7 @@ from ._imaginary import (
     imaginary_interval as imaginary_interval,
     times_i as times_i,
 )
+from ._layer import Layer as Layer, make_layer as make_layer
 from ._numerical_range import numerical_range as numerical_range
 from ._parameter_vjp import parameter_vjp as parameter_vjp
 from ._precision import (
@@ -37,3 +43,4 @@ from ._scheme import AbstractScheme as AbstractScheme, Central as Central, Upwin
 from ._sparse import SparseOperator as SparseOperator
 from ._spectral_interval import spectral_interval as spectral_interval
 from ._tags import self_adjoint_tag as self_adjoint_tag, skew_adjoint_tag as skew_adjoint_tag
+from ._wave_state import AbsorbedState as AbsorbedState, LayerMemory as LayerMemory, WaveState as WaveState

@@ -16,6 +16,32 @@ class Ellipse(eqx.Module):
     imaginary: Real[Array, ""]
 
 
+class Rectangle(eqx.Module):
+    """Real parts from `lower` to `upper`, imaginary ones up to `height`: what absorbed waves fill.
+
+    An ellipse around it sticks out to the right, where `exp(tz)` grows. How far it may depends on the duration, and
+    what it may not it makes up for by being higher.
+    """
+
+    lower: Real[Array, ""]
+    upper: Real[Array, ""]
+    height: Real[Array, ""]
+
+    def ellipse(self, duration: Array, growth: float) -> Ellipse:
+        """The least high ellipse around the corners on which `exp(t z)` exceeds that on them by `exp(growth)` at most.
+
+        With half the width `h`, `a = h + growth/t` and `(h/a)² + (height/b)² = 1`.
+        """
+        half = 0.5 * (self.upper - self.lower)
+        extent = jnp.maximum(half, self.height)
+        # Durations near zero, and operators that do nothing, need no larger one.
+        largest = jnp.where(extent > 0, extent, 1.0)
+        room = jnp.minimum(growth / jnp.maximum(duration, growth / largest), largest)
+        real = half + room
+        height = self.height * real / jnp.sqrt(room * (2.0 * half + room))
+        return Ellipse(0.5 * (self.lower + self.upper), real, height)
+
+
 class Rows(NamedTuple):
     """One ellipse for each row: centre on the real axis, semi-axes."""
 

@@ -78,7 +78,7 @@ class FluxOperator(AbstractOperator):
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """`A u`, in the precision of `u`, real or complex."""
         u = self.grid.check_field(vector, f"{type(self).__name__}.mv(vector)")
-        measures = [_reciprocal_measures(self.grid, axis) for axis in range(self.grid.ndim)]
+        measures = [reciprocal_measures(self.grid, axis) for axis in range(self.grid.ndim)]
         return apply_in_precision(self._apply, (*reveal((self.faces, self.diagonal)), self.scale, measures), u)
 
     def _apply(self, coefficients: Any, u: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
@@ -165,7 +165,7 @@ def weight_without_transpose(operator: FluxOperator) -> Any:
     return 1.0 / operator.weight if operator.transposed else operator.weight
 
 
-def _reciprocal_measures(grid: AbstractGrid, axis: int) -> np.ndarray | None:
+def reciprocal_measures(grid: AbstractGrid, axis: int) -> np.ndarray | None:
     """`1/m` shaped to broadcast, or `None` on a uniform axis, whose face coefficients contain it."""
     return None if grid.is_uniform(axis) else grid.along(axis, 1.0 / grid.cell_measures(axis))
 
@@ -185,7 +185,7 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
     neighbours = []
     for axis, faces in enumerate(all_faces):
         periodic = operator.periodic[axis]
-        measure = _reciprocal_measures(operator.grid, axis)
+        measure = reciprocal_measures(operator.grid, axis)
         factor = jnp.ones((), precision) if measure is None else jnp.asarray(measure.astype(precision))
         per_offset = _axis_entries(faces, axis, periodic, shape, dtype)
         centre = centre + factor.astype(dtype) * per_offset.pop(0)

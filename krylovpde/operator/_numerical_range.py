@@ -9,7 +9,7 @@ from jax import lax
 
 from ._annotate import AnnotatedOperator
 from ._base import TransposedOperator, is_real_structure
-from ._ellipse import Ellipse
+from ._ellipse import Ellipse, Rectangle
 from ._flux import FluxOperator
 from ._flux_range import flux_ellipse
 from ._properties import common_weight, is_self_adjoint, is_skew_adjoint, spectral_bound
@@ -20,8 +20,10 @@ _LEAST_REAL = 0.01
 
 
 @ft.singledispatch
-def numerical_range(operator: lx.AbstractLinearOperator) -> Ellipse | None:
+def numerical_range(operator: lx.AbstractLinearOperator) -> Ellipse | Rectangle | None:
     """An ellipse that holds the numerical range of a real operator in its weight, or `None` where none is known.
+
+    For damped and absorbed waves a rectangle around the spectrum; which ellipse is best depends on the duration.
 
     What flow alone does in single cells is left out of its right end. Where something enters through a `Neumann` wall,
     or piles up at a `TotalFlux` wall or in a sink, the numerical range reaches by up to `(P²/4) κ/h²` into the right
@@ -93,8 +95,8 @@ def _(operator):
     return _scaled(numerical_range(operator.operator), 1.0 / operator.scalar)
 
 
-def _scaled(ellipse: Ellipse | None, scalar) -> Ellipse | None:
-    if ellipse is None or jnp.iscomplexobj(scalar):
+def _scaled(ellipse: Ellipse | Rectangle | None, scalar) -> Ellipse | None:
+    if not isinstance(ellipse, Ellipse) or jnp.iscomplexobj(scalar):
         return None
     factor = lax.stop_gradient(jnp.asarray(scalar)).astype(ellipse.centre.dtype)
     return Ellipse(factor * ellipse.centre, jnp.abs(factor) * ellipse.real, jnp.abs(factor) * ellipse.imaginary)
@@ -108,7 +110,7 @@ def _(operator):
     if not common_weight(*parts)[0]:
         return None
     first, second = map(numerical_range, parts)
-    if first is None or second is None:
+    if not isinstance(first, Ellipse) or not isinstance(second, Ellipse):
         return None
     dtype = np.result_type(first.centre.dtype, second.centre.dtype)
     centres, reals, heights = (
