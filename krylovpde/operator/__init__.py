@@ -5,6 +5,7 @@ from ._annotate import AnnotatedOperator as AnnotatedOperator, annotate as annot
 from ._assemble import (
     Laplacian as Laplacian,
     Transport as Transport,
+    conductance as conductance,
     flux_operator as flux_operator,
     wall_source as wall_source,
 )
@@ -19,8 +20,10 @@ from ._imaginary import (
     imaginary_interval as imaginary_interval,
     times_i as times_i,
 )
+from ._kernel import FaceCoefficients as FaceCoefficients, following as following, pad as pad
 from ._numerical_range import numerical_range as numerical_range
 from ._parameter_vjp import parameter_vjp as parameter_vjp
+from ._polynomial import PolynomialOperator as PolynomialOperator
 from ._precision import (
     add_in_precision as add_in_precision,
     cast as cast,
@@ -37,3 +40,5 @@ from ._scheme import AbstractScheme as AbstractScheme, Central as Central, Upwin
 from ._sparse import SparseOperator as SparseOperator
 from ._spectral_interval import spectral_interval as spectral_interval
 from ._tags import self_adjoint_tag as self_adjoint_tag, skew_adjoint_tag as skew_adjoint_tag
+from ._walls import Wall as Wall, face_value as face_value, wall as wall
+from ._zero import ZeroOperator as ZeroOperator
