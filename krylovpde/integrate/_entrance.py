@@ -29,7 +29,14 @@ from ..adjoint import (
     TwoSidedAdjoint,
     check_pair,
 )
-from ..operator import AbsorbedWaveOperator, FluxOperator, is_self_adjoint, is_skew_adjoint
+from ..operator import (
+    AbsorbedWaveOperator,
+    BlockOperator,
+    FluxOperator,
+    PolynomialOperator,
+    is_self_adjoint,
+    is_skew_adjoint,
+)
 
 
 def check_square(operator: Any, where: str) -> None:
@@ -191,9 +198,7 @@ def choose(
 
 def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
-    even = (
-        onwards and isinstance(operator, FluxOperator) and all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
-    )
+    even = onwards and _is_even(operator)
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
         # have them. Waves on those are bound by the same eigenvalues, whatever the method.
@@ -208,6 +213,20 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) 
     # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
     carried = even and isinstance(operator, FluxOperator) and operator.has_transport
     return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()
+
+
+def _is_even(operator: lx.AbstractLinearOperator) -> bool:
+    """Whether it is a stencil on a uniform grid, or made of such: multiples, sums, polynomials, several species."""
+    if isinstance(operator, FluxOperator):
+        return all(map(operator.grid.is_uniform, range(operator.grid.ndim)))
+    if isinstance(operator, lx.NegLinearOperator | lx.MulLinearOperator | lx.DivLinearOperator | PolynomialOperator):
+        return _is_even(operator.operator)
+    if isinstance(operator, lx.AddLinearOperator):
+        return _is_even(operator.operator1) and _is_even(operator.operator2)
+    if isinstance(operator, BlockOperator) and operator.is_block_diagonal:
+        blocks = (block for row in operator.blocks for block in row if block is not None)
+        return all(map(_is_even, blocks))
+    return False
 
 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:

@@ -6,6 +6,7 @@ from ._annotate import AnnotatedOperator as AnnotatedOperator, annotate as annot
 from ._assemble import (
     Laplacian as Laplacian,
     Transport as Transport,
+    conductance as conductance,
     flux_operator as flux_operator,
     wall_source as wall_source,
 )
@@ -24,9 +25,11 @@ from ._imaginary import (
     imaginary_interval as imaginary_interval,
     times_i as times_i,
 )
+from ._kernel import FaceCoefficients as FaceCoefficients, following as following, pad as pad
 from ._layer import Layer as Layer, make_layer as make_layer
 from ._numerical_range import numerical_range as numerical_range
 from ._parameter_vjp import parameter_vjp as parameter_vjp
+from ._polynomial import PolynomialOperator as PolynomialOperator
 from ._precision import (
     add_in_precision as add_in_precision,
     cast as cast,
@@ -43,4 +46,6 @@ from ._scheme import AbstractScheme as AbstractScheme, Central as Central, Upwin
 from ._sparse import SparseOperator as SparseOperator
 from ._spectral_interval import spectral_interval as spectral_interval
 from ._tags import self_adjoint_tag as self_adjoint_tag, skew_adjoint_tag as skew_adjoint_tag
+from ._walls import Wall as Wall, face_value as face_value, wall as wall
 from ._wave_state import AbsorbedState as AbsorbedState, LayerMemory as LayerMemory, WaveState as WaveState
+from ._zero import ZeroOperator as ZeroOperator

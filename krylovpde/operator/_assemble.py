@@ -106,7 +106,7 @@ def Laplacian(
 def _face_coefficients(
     grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient, transport: Transport | None
 ) -> FaceCoefficients:
-    exchange = _conductance(grid, axis, periodic, kappa)
+    exchange = conductance(grid, axis, periodic, kappa)
     if transport is None:
         return FaceCoefficients(exchange)
     velocity = _face_velocity(grid, axis, periodic, transport.velocity[axis])
@@ -114,7 +114,7 @@ def _face_coefficients(
     return carried._replace(exchange=carried.exchange + exchange)
 
 
-def _conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient) -> Coefficient:
+def conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient) -> Coefficient:
     """`area / (h₁/(2κ₁) + h₂/(2κ₂))`: the harmonic mean, exact for a steady flux through a jump of `κ`."""
     widths = grid.widths(axis)
     areas = _upper_face_areas(grid, axis)

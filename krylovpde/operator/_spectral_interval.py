@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from ._annotate import AnnotatedOperator
 from ._base import TransposedOperator
+from ._block import BlockOperator
 from ._flux import FluxOperator, row_sums, stencil
 from ._kernel import following, preceding
 from ._properties import common_weight, is_self_adjoint
@@ -38,7 +39,8 @@ def spectral_interval(operator: lx.AbstractLinearOperator) -> Interval | None:
     **Returns:**
 
     Gershgorin's interval for stencils, sparse, tridiagonal and diagonal operators; scaled and shifted ones follow, sums
-    where both parts are self-adjoint in one inner product. `None` for dense matrices (whose row sums say little) and
+    where both parts are self-adjoint in one inner product, polynomials and diagonal arrangements of self-adjoint ones.
+    `None` for dense matrices (whose row sums say little) and
     functions.
     """
     del operator
@@ -79,6 +81,19 @@ def _(operator):
     leaves = [jnp.real(leaf) for leaf in jtu.tree_leaves(operator.diagonal)]
     dtype = np.result_type(*(leaf.dtype for leaf in leaves))
     lows, highs = ([f(leaf).astype(dtype) for leaf in leaves] for f in (jnp.min, jnp.max))
+    return ft.reduce(jnp.minimum, lows), ft.reduce(jnp.maximum, highs)
+
+
+@spectral_interval.register(BlockOperator)
+def _(operator):
+    if not is_self_adjoint(operator):
+        return None
+    intervals = [spectral_interval(row[i]) for i, row in enumerate(operator.blocks)]
+    known = [interval for interval in intervals if interval is not None]
+    if len(known) < len(intervals):
+        return None
+    dtype = np.result_type(*(lower.dtype for lower, _ in known))
+    lows, highs = ([end.astype(dtype) for end in ends] for ends in zip(*known, strict=True))
     return ft.reduce(jnp.minimum, lows), ft.reduce(jnp.maximum, highs)
 
 

@@ -55,20 +55,30 @@ def wall(
         return Wall(None, None)
     precision = np.finfo(diffusivity.dtype).dtype
     factor = _area_over_volume(grid, axis, side, precision)
-    half_width = np.full((1,) * grid.ndim, grid.widths(axis)[side] / 2, precision)
-    values = {
-        name: None if value is None else _over_face(cast(value, precision), axis, grid.ndim)
-        for name, value in vars(condition).items()
-    }
+    values = _values(condition, axis, grid.ndim, precision)
     if isinstance(condition, TotalFlux):
         return Wall(None, _times(factor, values["value"]))
-    diffusive, face = _diffusive_inflow(condition, values, diffusivity / half_width)
+    diffusive, face = _diffusive_inflow(condition, values, diffusivity / _half_width(grid, axis, side, precision))
     if velocity is None:
         return Wall(_times(factor, diffusive.sink), _times(factor, diffusive.source))
     advective = _advective_inflow(face, velocity if side == 0 else -velocity, upwinded_outflow)
     return Wall(
         _times(factor, _plus(diffusive.sink, advective.sink)), _times(factor, _plus(diffusive.source, advective.source))
     )
+
+
+def face_value(
+    condition: AbstractCondition, grid: AbstractGrid, axis: int, side: int, diffusivity: Coefficient, inner: Coefficient
+) -> Coefficient:
+    """`u_b` on one side, where the outermost cells have the values `inner`; nothing is transported.
+
+    `diffusivity` and `inner` belong to the outermost cells, with the axis kept.
+    """
+    precision = np.finfo(diffusivity.dtype).dtype
+    values = _values(condition, axis, grid.ndim, precision)
+    _, face = _diffusive_inflow(condition, values, diffusivity / _half_width(grid, axis, side, precision))
+    linear = jnp.zeros_like(inner) if face.sink is None else -face.sink * inner
+    return linear if face.source is None else linear + face.source
 
 
 def _diffusive_inflow(condition, values: dict[str, Any], conductance: Coefficient) -> tuple[Wall, Wall]:
@@ -95,6 +105,18 @@ def _advective_inflow(face: Wall, inward: Coefficient, upwinded_outflow: bool) -
         return Wall(_times(inward, face.sink), _times(inward, face.source))
     entering, leaving = jnp.maximum(inward, 0.0), jnp.minimum(inward, 0.0)
     return Wall(_plus(_times(entering, face.sink), -leaving), _times(entering, face.source))
+
+
+def _values(condition: AbstractCondition, axis: int, ndim: int, precision: np.dtype) -> dict[str, Any]:
+    """The numbers of a condition, shaped to broadcast against a field."""
+    return {
+        name: None if value is None else _over_face(cast(value, precision), axis, ndim)
+        for name, value in vars(condition).items()
+    }
+
+
+def _half_width(grid: AbstractGrid, axis: int, side: int, precision: np.dtype) -> np.ndarray:
+    return np.full((1,) * grid.ndim, grid.widths(axis)[side] / 2, precision)
 
 
 def _area_over_volume(grid: AbstractGrid, axis: int, side: int, precision: np.dtype) -> np.ndarray:

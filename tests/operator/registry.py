@@ -16,10 +16,12 @@ from krylovpde.operator import (
     Divergence,
     Gradient,
     Laplacian,
+    PolynomialOperator,
     SparseOperator,
     Transport,
     TransposedOperator,
     Upwind,
+    ZeroOperator,
     annotate,
     flux_operator,
     self_adjoint_tag,
@@ -117,6 +119,11 @@ SQUARE = {
     "block": _block,
     "sum": lambda dtype: Laplacian(UNIFORM, dtype=dtype) + lx.DiagonalLinearOperator(-_positive(UNIFORM, 9, dtype)),
     "scaled sum": lambda dtype: 0.5 * (Laplacian(UNIFORM, dtype=dtype) + Laplacian(UNIFORM, MIXED, dtype=dtype)),
+    "polynomial": lambda dtype: PolynomialOperator(
+        _diffusion(GRADED, (Neumann(), Dirichlet()), dtype, scale=_positive(GRADED, 5, dtype)),
+        jnp.asarray([0.3, -1.0, -0.2], dtype),
+    ),
+    "zero": lambda dtype: ZeroOperator(jax.ShapeDtypeStruct(GRADED.shape, dtype), GRADED.cell_volumes.astype(dtype)),
 }
 
 RECTANGULAR = {

@@ -10,6 +10,7 @@ import pytest
 from krylovpde.grid import Dirichlet, Grid
 from krylovpde.operator import (
     Laplacian,
+    PolynomialOperator,
     SparseOperator,
     annotate,
     is_self_adjoint,
@@ -40,6 +41,10 @@ def _function(matrix, *tags):
     return lx.FunctionLinearOperator(lambda x: matrix @ x, jax.ShapeDtypeStruct((5,), matrix.dtype), tags)
 
 
+def _polynomial(operator):
+    return PolynomialOperator(operator, (1.0, 2.0, 0.5))
+
+
 SELF_ADJOINT = {
     "matrix symmetric": _matrix(SYMMETRIC, lx.symmetric_tag),
     "matrix psd": _matrix(A @ A.T, lx.positive_semidefinite_tag),
@@ -59,6 +64,7 @@ SELF_ADJOINT = {
     "sum of one weight": _weighted() + _weighted(SYMMETRIC @ SYMMETRIC),
     "sum with a diagonal": lx.DiagonalLinearOperator(jnp.ones(5)) + _weighted(),
     "product of diagonals": lx.DiagonalLinearOperator(jnp.ones(5)) @ lx.DiagonalLinearOperator(jnp.arange(5.0)),
+    "polynomial": _polynomial(_weighted()),
     "tagged ours": lx.TaggedLinearOperator(_weighted(), lx.negative_semidefinite_tag),
 }
 
@@ -73,6 +79,7 @@ NOT_SELF_ADJOINT = {
     "product": _weighted() @ _weighted(),
     "tridiagonal": lx.TridiagonalLinearOperator(jnp.ones(5), jnp.ones(4), jnp.ones(4)),
     "tagged in another weight": lx.TaggedLinearOperator(_weighted(tag=()), lx.symmetric_tag),
+    "polynomial of a skew one": _polynomial(_weighted(SKEW, tag=skew_adjoint_tag)),
     "skew": _weighted(SKEW, tag=skew_adjoint_tag),
 }
 

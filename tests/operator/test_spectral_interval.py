@@ -9,6 +9,7 @@ import scipy.sparse
 
 import krylovpde as kp
 from krylovpde.operator import spectral_interval
+from krylovpde.operator._polynomial import polynomial_range
 
 GRID = kp.Grid(shape=(7, 5), lower=(0.0, 0.0), upper=(1.0, 1.0))
 RNG = np.random.default_rng(4)
@@ -42,6 +43,10 @@ OPERATORS = {
     "quotient": lambda: _laplacian() / -2.0,
     "negative": lambda: -_laplacian(),
     "transpose": lambda: _laplacian().T,
+    "polynomial": lambda: kp.PolynomialOperator(_laplacian(), (1.0, -1.0, -0.01)),
+    "cubic": lambda: kp.PolynomialOperator(_laplacian(), (0.0, 2.0, 0.05, 1e-4)),
+    "quintic": lambda: kp.PolynomialOperator(0.01 * _laplacian(), (0.0, 2.0, 0.0, 1.0, -0.3, 0.1)),
+    "species": lambda: kp.BlockOperator(((_laplacian(), None), (None, -0.1 * _laplacian()))),
     "sum": lambda: kp.Laplacian(GRID) + 2.0 * kp.Laplacian(GRID, kp.Dirichlet()),
 }
 
@@ -82,3 +87,16 @@ def test_what_is_unknown_is_none():
     assert spectral_interval(matrix + matrix) is None
     assert spectral_interval(1j * _laplacian()) is None
     assert spectral_interval(kp.SparseOperator.from_scipy(GRAPH[:3])) is None
+
+
+@pytest.mark.parametrize("coefficients", [(2.0,), (0.0, 3.0), (0.0, -1.0, -1.0), (1.0, 0.0, 0.5, 0.2), (0, -1, 0, 1)])
+@pytest.mark.parametrize("ends", [(-5.0, 0.0), (-0.3, -0.2), (-1.0, 2.0)])
+def test_the_range_of_a_polynomial_is_sharp(coefficients, ends):
+    """Up to degree three exactly, above almost: Kuramoto and Sivashinsky's operator ends at 1/4."""
+    points = np.linspace(*ends, 20001)
+    values = np.polynomial.polynomial.polyval(points, coefficients)
+    for added, room in (((), 1e-6), ((0.0, 0.0), 1e-3)):
+        lower, upper = polynomial_range(jnp.asarray((*map(float, coefficients), *added)), *map(jnp.asarray, ends))
+        size = max(np.ptp(values), 0.1)
+        assert values.min() - room * size <= lower <= values.min() + 1e-7 * size
+        assert values.max() - 1e-7 * size <= upper <= values.max() + room * size
