@@ -23,6 +23,7 @@ from .equation import (
     AdvectionDiffusion as AdvectionDiffusion,
     Diffusion as Diffusion,
     Linear as Linear,
+    Piecewise as Piecewise,
     PointSource as PointSource,
     ReactionDiffusion as ReactionDiffusion,
     Sampled as Sampled,

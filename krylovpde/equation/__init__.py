@@ -1,6 +1,13 @@
 """One equation per file: Equinox modules whose parameters are leaves."""
 
 from ..operator import AbsorbedState as AbsorbedState, LayerMemory as LayerMemory, WaveState as WaveState
+from ..signal import (
+    AbstractSignal as AbstractSignal,
+    AbstractSource as AbstractSource,
+    Pieces as Pieces,
+    Piecewise as Piecewise,
+    Sampled as Sampled,
+)
 from ._absorbed_wave import AbsorbedWave as AbsorbedWave
 from ._advection_diffusion import AdvectionDiffusion as AdvectionDiffusion, cell_peclet_number as cell_peclet_number
 from ._base import (
@@ -15,14 +22,5 @@ from ._linear import Linear as Linear
 from ._reaction_diffusion import ReactionDiffusion as ReactionDiffusion
 from ._schrodinger import Schrodinger as Schrodinger
 from ._semilinear import Semilinear as Semilinear
-from ._signal import (
-    AbstractSignal as AbstractSignal,
-    Pieces as Pieces,
-    Sampled as Sampled,
-)
-from ._source import (
-    AbstractSource as AbstractSource,
-    PointSource as PointSource,
-    Source as Source,
-)
+from ._source import PointSource as PointSource, Source as Source
 from ._wave import Wave as Wave

@@ -19,8 +19,8 @@ from ..operator import (
     cast_tree,
     make_layer,
 )
+from ..signal import AbstractSignal
 from ._base import AbstractFirstOrderForm
-from ._signal import AbstractSignal
 
 
 class AbsorbedWave(AbstractFirstOrderForm):

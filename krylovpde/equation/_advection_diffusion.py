@@ -9,10 +9,10 @@ from jaxtyping import Array, Inexact
 
 from ..grid import AbstractGrid, BoundaryLike, is_concrete
 from ..operator import AbstractScheme, Central, FluxOperator, Transport, cast_tree, common_precision
+from ..signal import AbstractSignal
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_optional, as_positive, as_source, as_velocity, check_grid
 from ._diffusion import as_boundary, finite_volume_driving, finite_volume_forcing, finite_volume_operator
-from ._signal import AbstractSignal
 
 
 class AdvectionDiffusion(AbstractEquation):
@@ -86,8 +86,8 @@ class AdvectionDiffusion(AbstractEquation):
         return finite_volume_forcing(self, Transport(self.velocity, self.scheme))
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
-        """The sources that vary in time, their profiles divided by the capacity."""
-        return finite_volume_driving(self)
+        """The sources and boundary values that vary in time, their profiles divided by the capacity."""
+        return finite_volume_driving(self, Transport(self.velocity, self.scheme))
 
 
 def as_scheme(scheme: Any) -> AbstractScheme:

@@ -10,7 +10,7 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from ..operator import add_in_precision
-from ._signal import AbstractSignal
+from ..signal import AbstractSignal
 
 
 class AbstractEquation(eqx.Module):

@@ -1,5 +1,6 @@
 """The diffusion equation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,11 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, TotalFlux, resolve_boundary
+from ..grid import (
+    AbstractGrid,
+    BoundaryLike,
+    Dirichlet,
+    Neumann,
+    Periodic,
+    Robin,
+    TotalFlux,
+    driven_walls,
+    resolve_boundary,
+)
 from ..operator import FluxOperator, Transport, cast_tree, common_precision, flux_operator, wall_source
+from ..signal import AbstractSignal
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_optional, as_positive, as_source, check_grid
-from ._signal import AbstractSignal
 from ._source import constant_part, varying_part
 
 CONDITIONS = (Neumann, Dirichlet, Periodic, Robin, TotalFlux)
@@ -61,8 +72,7 @@ class Diffusion(AbstractEquation):
 
         **Raises:**
 
-        `ValueError` or `TypeError` for shapes that do not fit, values known not to be positive, an unknown boundary,
-        boundary values that vary in time.
+        `ValueError` or `TypeError` for shapes that do not fit, values known not to be positive, an unknown boundary.
         """
         check_grid(grid, "Diffusion")
         self.grid = grid
@@ -81,7 +91,7 @@ class Diffusion(AbstractEquation):
         return finite_volume_forcing(self)
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
-        """The sources that vary in time, their profiles divided by the capacity."""
+        """The sources and boundary values that vary in time, their profiles divided by the capacity."""
         return finite_volume_driving(self)
 
 
@@ -113,13 +123,31 @@ def finite_volume_forcing(equation: Any, transport: Transport | None = None) -> 
     return jnp.broadcast_to(total if capacity is None else total / capacity, equation.grid.shape)
 
 
-def finite_volume_driving(equation: Any) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
-    """The sources of the same equation that vary in time."""
-    grid, precision = equation.grid, _precision(equation, None)
+def finite_volume_driving(
+    equation: Any, transport: Transport | None = None
+) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
+    """The sources and boundary values of the same equation that vary in time."""
+    grid = equation.grid
+    cells, _, transport = _prepared(equation, transport)
+    precision, capacity = cells["diffusivity"][0].dtype, cells["capacity"]
     structure = jax.ShapeDtypeStruct(grid.shape, precision)
-    capacity = cast_tree(equation.capacity, precision)
     fields = [(source.field(structure), source.signal) for source in varying_part(equation.source)]
+    fields += driven_inflow(
+        equation.boundary,
+        grid,
+        precision,
+        lambda conditions: wall_source(grid, cells["diffusivity"], conditions, transport),
+    )
     return tuple((field if capacity is None else field / capacity, signal) for field, signal in fields)
+
+
+def driven_inflow(
+    boundary: Any, grid: AbstractGrid, precision: np.dtype, inflow: Callable[[Any], Array | None]
+) -> list[tuple[Array, AbstractSignal]]:
+    """The boundary values that vary in time, as sources: `inflow` of a profile on the wall, and signals."""
+    walls = driven_walls(boundary, grid, precision)
+    fields = [(inflow(cast_tree(conditions, precision)), signal) for conditions, signal in walls]
+    return [(field, signal) for field, signal in fields if field is not None]
 
 
 def add_optional(first: Array | None, second: Array | None) -> Array | None:
@@ -131,18 +159,19 @@ def add_optional(first: Array | None, second: Array | None) -> Array | None:
 
 def _prepared(equation: Any, transport: Transport | None) -> tuple[dict[str, Any], Any, Transport | None]:
     """All parameters in one precision, the diffusivity as a tuple."""
-    precision = _precision(equation, transport)
+    grid = equation.grid
+    conditions = resolve_boundary(equation.boundary, grid, CONDITIONS, type(equation).__name__)
+    precision = _precision(equation, conditions, transport)
     names = ("diffusivity", "capacity", "reaction_rate")
     cells = {name: cast_tree(getattr(equation, name), precision) for name in names}
     cells["source"] = cast_tree(constant_part(equation.source), precision)
     if isinstance(cells["diffusivity"], jax.Array):
-        cells["diffusivity"] = (cells["diffusivity"],) * equation.grid.ndim
-    conditions = resolve_boundary(equation.boundary, equation.grid, CONDITIONS, type(equation).__name__)
+        cells["diffusivity"] = (cells["diffusivity"],) * grid.ndim
     return cells, cast_tree(conditions, precision), cast_tree(transport, precision)
 
 
-def _precision(equation: Any, transport: Transport | None) -> np.dtype:
-    """That of the parameters; the times of a signal do not count."""
-    names = ("diffusivity", "capacity", "reaction_rate", "boundary")
+def _precision(equation: Any, conditions: Any, transport: Transport | None) -> np.dtype:
+    """That of the parameters; what varies in time does not count."""
+    names = ("diffusivity", "capacity", "reaction_rate")
     parameters = [getattr(equation, name) for name in names]
-    return common_precision(parameters, constant_part(equation.source), transport)
+    return common_precision(parameters, conditions, constant_part(equation.source), transport)

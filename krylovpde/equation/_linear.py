@@ -11,10 +11,9 @@ from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import as_parameter, broadcasts_to
 from ..operator import add_in_precision
+from ..signal import AbstractSignal, AbstractSource
 from ._base import AbstractEquation
 from ._checks import check_operator
-from ._signal import AbstractSignal
-from ._source import AbstractSource
 
 
 class Linear(AbstractEquation):

@@ -11,10 +11,10 @@ from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import AbstractGrid
 from ..operator import BlockOperator
+from ..signal import AbstractSignal
 from ._base import AbstractEquation
 from ._checks import check_grid
 from ._diffusion import Diffusion
-from ._signal import AbstractSignal
 
 
 class ReactionDiffusion(AbstractEquation):

@@ -10,10 +10,11 @@ from jaxtyping import Array, Complex
 
 from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
 from ..operator import ImaginaryOperator, cast, cast_tree, common_precision, flux_operator, times_i, wall_source
+from ..signal import AbstractSignal, AbstractSource
 from ._base import AbstractEquation
 from ._checks import as_coefficient, check_grid
-from ._diffusion import as_boundary
-from ._source import AbstractSource, as_sources, constant_part, varying_part
+from ._diffusion import as_boundary, driven_inflow
+from ._source import as_sources, constant_part, varying_part
 
 CONDITIONS = (Neumann, Dirichlet, Periodic, Robin)
 
@@ -71,7 +72,7 @@ class Schrodinger(AbstractEquation):
         sources = varying_part(self.potential)
         if not sources:
             return None
-        structure = jax.ShapeDtypeStruct(self.grid.shape, common_precision(self.potential, self.boundary))
+        structure = jax.ShapeDtypeStruct(self.grid.shape, self._precision())
         total = cast(self._constant(), structure.dtype)
         for source in sources:
             value = source.signal(jnp.asarray(t, jnp.result_type(float)))
@@ -80,16 +81,28 @@ class Schrodinger(AbstractEquation):
 
     def forcing(self) -> Complex[Array, "..."] | None:
         """`i/2` times the inflow through the walls; `None` where all boundary values are zero by construction."""
-        half, conditions = self._kinetic(common_precision(self.potential, self.boundary))
+        half, conditions = self._kinetic(self._precision())
         inflow = wall_source(self.grid, half, conditions)
         return None if inflow is None else times_i(inflow)
+
+    def driving(self) -> tuple[tuple[Complex[Array, "..."], AbstractSignal], ...]:
+        """The boundary values that vary in time, as `forcing` has the constant ones."""
+        precision = self._precision()
+        half, _ = self._kinetic(precision)
+        walls = driven_inflow(
+            self.boundary,
+            self.grid,
+            precision,
+            lambda conditions: wall_source(self.grid, half, _in_halves(conditions)),
+        )
+        return tuple((times_i(field), signal) for field, signal in walls)
 
     def _constant(self) -> Array:
         constant = None if _is_function(self.potential) else constant_part(self.potential)
         return jnp.asarray(0.0) if constant is None else constant  # weak: it decides about no precision
 
     def _with(self, potential: Array) -> ImaginaryOperator:
-        precision = common_precision(self.potential, potential, self.boundary)
+        precision = self._precision(potential)
         half, conditions = self._kinetic(precision)
         potential = jnp.broadcast_to(cast(potential, precision), self.grid.shape) if self._varies else potential
         return ImaginaryOperator(flux_operator(self.grid, half, conditions, reaction=-cast(potential, precision)))
@@ -98,9 +111,15 @@ class Schrodinger(AbstractEquation):
     def _varies(self) -> bool:
         return _is_function(self.potential) or bool(varying_part(self.potential))
 
+    def _precision(self, *others: Array) -> np.dtype:
+        # Of the boundary what is constant counts, of the potential also the profiles.
+        return common_precision(self.potential, *others, self._conditions())
+
+    def _conditions(self) -> Any:
+        return resolve_boundary(self.boundary, self.grid, CONDITIONS, "Schrodinger")
+
     def _kinetic(self, precision: np.dtype) -> tuple[tuple[np.ndarray, ...], Any]:
-        conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Schrodinger")
-        conditions = tuple(tuple(_with_half(side) for side in pair) for pair in conditions)
+        conditions = _in_halves(self._conditions())
         # Geometry: the potential is the only parameter.
         half = (np.full((), 0.5, precision),) * self.grid.ndim
         return half, cast_tree(conditions, precision)
@@ -117,6 +136,10 @@ def _as_potential(potential: Any, grid: AbstractGrid) -> Any:
     if not isinstance(potential, list | tuple | AbstractSource):
         return as_coefficient(potential, grid, where)
     return as_sources(potential, lambda part, where: as_coefficient(part, grid, where), where)
+
+
+def _in_halves(conditions: Any) -> Any:
+    return tuple(tuple(_with_half(side) for side in pair) for pair in conditions)
 
 
 def _with_half(condition: Any) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
+from ..signal import AbstractSignal
 from ._base import AbstractEquation
 from ._linear import Linear
-from ._signal import AbstractSignal
 
 
 class Semilinear(AbstractEquation):

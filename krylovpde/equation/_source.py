@@ -1,9 +1,7 @@
 """Sources: constants, fields, and profiles in space times signals in time."""
 
-import abc
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -12,17 +10,7 @@ from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import AbstractGrid, as_parameter, broadcasts_to, known_false
 from ..operator import cast
-from ._signal import AbstractSignal, as_signal
-
-
-class AbstractSource(eqx.Module):
-    """`f(x) w(t)`: a profile in space times a signal in time."""
-
-    signal: eqx.AbstractVar[AbstractSignal]
-
-    @abc.abstractmethod
-    def field(self, structure: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Inexact[Array, "..."]]:
-        """The profile `f` with the shapes of a state."""
+from ..signal import AbstractSignal, AbstractSource, as_signal
 
 
 class Source(AbstractSource):

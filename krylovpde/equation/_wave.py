@@ -20,11 +20,11 @@ from ..operator import (
     flux_operator,
     wall_source,
 )
+from ..signal import AbstractSignal
 from ._absorbed_wave import AbsorbedWave
 from ._base import AbstractEquation, driven_terms
 from ._checks import as_not_negative, as_positive, as_source, check_grid
-from ._diffusion import add_optional, as_boundary
-from ._signal import AbstractSignal
+from ._diffusion import add_optional, as_boundary, driven_inflow
 from ._source import constant_part, varying_part
 
 CONDITIONS = (Neumann, Dirichlet, Periodic, Robin, Absorbing)
@@ -106,9 +106,17 @@ class Wave(AbstractEquation):
         return None if total is None else jnp.broadcast_to(total, self.grid.shape)
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
-        """The accelerations that vary in time."""
-        structure = jax.ShapeDtypeStruct(self.grid.shape, self._precision())
-        return tuple((source.field(structure), source.signal) for source in varying_part(self.source))
+        """The accelerations and boundary values that vary in time."""
+        mobility, scale, _, _ = self._prepared()
+        structure = jax.ShapeDtypeStruct(self.grid.shape, scale.dtype)
+        kappas = (mobility,) * self.grid.ndim
+
+        def inflow(conditions: Any) -> Array | None:
+            field = wall_source(self.grid, kappas, _without_layers(conditions))
+            return None if field is None else scale * field
+
+        sources = [(source.field(structure), source.signal) for source in varying_part(self.source)]
+        return (*sources, *driven_inflow(self.boundary, self.grid, scale.dtype, inflow))
 
     def first_order_form(self) -> AbsorbedWave | None:
         """With damping or absorbing layers, the whole of it as an equation of first order; else `None`."""
@@ -157,19 +165,19 @@ class Wave(AbstractEquation):
 
     def _prepared(self) -> tuple[Any, Array, Any, Array | None]:
         """One over the density, what stands before the divergence, the conditions, the constant source."""
-        conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
-        # Behind a layer the field is zero.
-        conditions = tuple(tuple(Dirichlet() if isinstance(c, Absorbing) else c for c in pair) for pair in conditions)
+        conditions = _without_layers(resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave"))
         parameters = (self.speed, self.density, conditions, constant_part(self.source))
-        speed, density, conditions, source = cast_tree(parameters, self._precision())
+        # What varies in time does not count.
+        speed, density, conditions, source = cast_tree(parameters, common_precision(parameters, self.damping))
         if density is None:
             # Geometry: the speed is the only parameter.
             return np.ones((), speed.dtype), speed**2, conditions, source
         return 1.0 / density, speed**2 * density, conditions, source
 
-    def _precision(self) -> np.dtype:
-        # The times of a signal do not count.
-        return common_precision(self.speed, self.density, self.damping, self.boundary, constant_part(self.source))
+
+def _without_layers(conditions: Any) -> Any:
+    """Behind a layer the field is zero."""
+    return tuple(tuple(Dirichlet() if isinstance(c, Absorbing) else c for c in pair) for pair in conditions)
 
 
 def _check_extended(layers: tuple[Any, ...], state: Any) -> None:

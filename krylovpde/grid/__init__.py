@@ -1,5 +1,11 @@
 """Where unknowns live: uniform, graded and radial grids; boundary conditions; sensors."""
 
+from .._parameter import (
+    as_parameter as as_parameter,
+    broadcasts_to as broadcasts_to,
+    is_concrete as is_concrete,
+    known_false as known_false,
+)
 from ._base import AbstractGrid as AbstractGrid, cell_volumes as cell_volumes
 from ._boundary import (
     Absorbing as Absorbing,
@@ -11,14 +17,10 @@ from ._boundary import (
     Periodic as Periodic,
     Robin as Robin,
     TotalFlux as TotalFlux,
+    driven_walls as driven_walls,
     resolve_boundary as resolve_boundary,
+    steady_condition as steady_condition,
 )
 from ._cartesian import Grid as Grid
-from ._checks import (
-    as_parameter as as_parameter,
-    broadcasts_to as broadcasts_to,
-    is_concrete as is_concrete,
-    known_false as known_false,
-)
 from ._radial import RadialGrid as RadialGrid
 from ._sensors import Sensors as Sensors

@@ -1,18 +1,26 @@
 """Boundary conditions: what crosses the outer faces of a grid, or what the field is there.
 
-`n` is the outward normal, `u_b` the value on the face. Values are parameters: arrays that derivatives reach.
+`n` is the outward normal, `u_b` the value on the face. Values are parameters: arrays that derivatives reach, or signals
+in time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array
 
+from .._parameter import as_parameter
+from ..signal import AbstractSignal
 from ._base import AbstractGrid
-from ._checks import as_parameter
+from ._face_values import as_face_value, check_face_value, constant_value, varying_values
 from ._radial import RadialGrid
+
+# The fields of a condition that make it inhomogeneous, and may vary in time; the others are coefficients.
+_VALUES = frozenset({"flux", "value"})
+# Those that are no numbers on the face.
+_STRUCTURE = frozenset({"width"})
 
 
 class AbstractCondition(eqx.Module):
@@ -26,33 +34,36 @@ class Neumann(AbstractCondition):
     the diffusive flux alone, and the fluid carries its own value out. See [`krylovpde.TotalFlux`][].
     """
 
-    flux: Array | None
+    flux: Any
 
     def __init__(self, flux: Any = None):
         """The flux that enters.
 
         **Arguments:**
 
-        - `flux`: a number, or an array over the face (`grid.shape` without the axis). Left out it is zero for good,
-            and costs nothing; a number, 0.0 too, is a parameter.
+        - `flux`: a number, or an array over the face (`grid.shape` without the axis); or what varies in time, as in
+            [`krylovpde.Dirichlet`][]. Left out it is zero for good, and costs nothing; a number, 0.0 too, is a
+            parameter.
         """
-        self.flux = None if flux is None else as_parameter(flux, "Neumann(flux)")
+        self.flux = as_face_value(flux, "Neumann(flux)")
 
 
 class Dirichlet(AbstractCondition):
     """`u_b = value` on the face."""
 
-    value: Array | None
+    value: Any
 
     def __init__(self, value: Any = None):
         """The value on the face.
 
         **Arguments:**
 
-        - `value`: a number, or an array over the face (`grid.shape` without the axis). Left out it is zero for good,
-            and costs nothing; a number, 0.0 too, is a parameter.
+        - `value`: a number, or an array over the face (`grid.shape` without the axis); a signal in time
+            ([`krylovpde.Sampled`][], [`krylovpde.Piecewise`][], a function of time, taken as smooth), which holds for
+            the whole face; a [`krylovpde.Source`][] of a profile over the face and a signal; or a list of these, which
+            is their sum. Left out it is zero for good, and costs nothing; a number, 0.0 too, is a parameter.
         """
-        self.value = None if value is None else as_parameter(value, "Dirichlet(value)")
+        self.value = as_face_value(value, "Dirichlet(value)")
 
 
 class Periodic(AbstractCondition):
@@ -67,7 +78,7 @@ class Robin(AbstractCondition):
 
     alpha: Array
     beta: Array
-    value: Array | None
+    value: Any
 
     def __init__(self, alpha: Any, beta: Any, value: Any = None):
         """The two coefficients and the right-hand side.
@@ -75,11 +86,12 @@ class Robin(AbstractCondition):
         **Arguments:**
 
         - `alpha`, `beta`: numbers or arrays over the face.
-        - `value`: a number or an array over the face. Left out it is zero for good.
+        - `value`: a number or an array over the face, or what varies in time, as in [`krylovpde.Dirichlet`][]. Left
+            out it is zero for good.
         """
         self.alpha = as_parameter(alpha, "Robin(alpha)")
         self.beta = as_parameter(beta, "Robin(beta)")
-        self.value = None if value is None else as_parameter(value, "Robin(value)")
+        self.value = as_face_value(value, "Robin(value)")
 
 
 class TotalFlux(AbstractCondition):
@@ -89,16 +101,17 @@ class TotalFlux(AbstractCondition):
     `TotalFlux(v * c)`. Without advection it is the same as [`krylovpde.Neumann`][].
     """
 
-    value: Array | None
+    value: Any
 
     def __init__(self, value: Any = None):
         """The flux that enters, advection included.
 
         **Arguments:**
 
-        - `value`: a number or an array over the face. Left out it is zero for good: nothing passes.
+        - `value`: a number or an array over the face, or what varies in time, as in [`krylovpde.Dirichlet`][]. Left
+            out it is zero for good: nothing passes.
         """
-        self.value = None if value is None else as_parameter(value, "TotalFlux(value)")
+        self.value = as_face_value(value, "TotalFlux(value)")
 
 
 class Absorbing(AbstractCondition):
@@ -178,7 +191,7 @@ def resolve_boundary(
     allowed: tuple[type[AbstractCondition], ...],
     where: str,
 ) -> tuple[tuple[AbstractCondition, AbstractCondition], ...]:
-    """The conditions of each axis, `(lower, upper)`, checked.
+    """The conditions of each axis, `(lower, upper)`, checked, with the constant part of their values.
 
     **Arguments:**
 
@@ -189,16 +202,14 @@ def resolve_boundary(
 
     **Returns:**
 
-    One pair per axis.
+    One pair per axis. What varies in time is left out: see `driven_walls`.
 
     **Raises:**
 
     `TypeError` for something that is not a condition, `ValueError` for one that `where` does not know, a wrong number
     of them, `Periodic` on one side only, or a value of a shape that is not the face's.
     """
-    boundary = _as_side(boundary)
-    lower, upper = (boundary.lower, boundary.upper) if isinstance(boundary, Boundary) else (boundary, boundary)
-    pairs = tuple(zip(_per_axis(lower, grid, where), _per_axis(upper, grid, where), strict=True))
+    pairs = _pairs(boundary, grid, where)
     for axis, pair in enumerate(pairs):
         periodic = [isinstance(condition, Periodic) for condition in pair]
         if any(periodic) and not all(periodic):
@@ -213,7 +224,57 @@ def resolve_boundary(
         for condition in pair:
             _check_condition(condition, axis, grid, allowed, where)
         _check_layers(pair, axis, grid, where)
-    return pairs
+    return tuple((steady_condition(lower), steady_condition(upper)) for lower, upper in pairs)
+
+
+def driven_walls(
+    boundary: BoundaryLike, grid: AbstractGrid, precision: Any
+) -> list[tuple[tuple[tuple[AbstractCondition, AbstractCondition], ...], AbstractSignal]]:
+    """What varies in time of a checked boundary: conditions whose only value is one profile, and the signal of each.
+
+    The forcing is linear in the values, so each of these is a source of its own, beside that of `resolve_boundary`.
+
+    **Arguments:**
+
+    - `boundary`: what the user gave.
+    - `grid`: the grid.
+    - `precision`: a dtype, of the profiles.
+    """
+    pairs = _pairs(boundary, grid, "driven_walls")
+    nothing = [[_with_values(condition, lambda _: None) for condition in pair] for pair in pairs]
+    found = []
+    for axis, pair in enumerate(pairs):
+        face = grid.shape[:axis] + grid.shape[axis + 1 :]
+        for side, condition in enumerate(pair):
+            for name, value in vars(condition).items():
+                for profile, signal in varying_values(value, face, precision):
+                    walls = [list(row) for row in nothing]
+                    walls[axis][side] = _replace(nothing[axis][side], name, profile)
+                    found.append((tuple((lower, upper) for lower, upper in walls), signal))
+    return found
+
+
+def steady_condition(condition: AbstractCondition) -> AbstractCondition:
+    """The condition with the part of its values that does not vary in time."""
+    return _with_values(condition, constant_value)
+
+
+def _with_values(condition: AbstractCondition, function: Callable[[Any], Any]) -> AbstractCondition:
+    for name in _VALUES.intersection(vars(condition)):
+        condition = _replace(condition, name, function(getattr(condition, name)))
+    return condition
+
+
+def _replace(condition: AbstractCondition, name: str, value: Any) -> AbstractCondition:
+    if value is getattr(condition, name):
+        return condition
+    return eqx.tree_at(lambda c: getattr(c, name), condition, value, is_leaf=lambda node: node is None)
+
+
+def _pairs(boundary: BoundaryLike, grid: AbstractGrid, where: str) -> tuple[tuple[Any, Any], ...]:
+    boundary = _as_side(boundary)
+    lower, upper = (boundary.lower, boundary.upper) if isinstance(boundary, Boundary) else (boundary, boundary)
+    return tuple(zip(_per_axis(lower, grid, where), _per_axis(upper, grid, where), strict=True))
 
 
 def _check_layers(pair: tuple[Any, Any], axis: int, grid: AbstractGrid, where: str) -> None:
@@ -255,9 +316,5 @@ def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: s
         raise ValueError(message)  # noqa: TRY004 (a condition, but one that means nothing here)
     face = grid.shape[:axis] + grid.shape[axis + 1 :]
     for name, value in vars(condition).items():
-        if hasattr(value, "shape") and value.shape not in ((), face):
-            message = (
-                f"`{type(condition).__name__}({name}=...)` on axis {axis} has shape {value.shape}; a face there has "
-                f"shape {face}. Give a number or an array over the face."
-            )
-            raise ValueError(message)
+        if name not in _STRUCTURE:
+            check_face_value(value, face, f"{type(condition).__name__}({name}=...)` on axis {axis}")

@@ -11,8 +11,8 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact
 
+from .._parameter import is_concrete
 from ._base import AbstractGrid
-from ._checks import is_concrete
 
 
 class Sensors(lx.AbstractLinearOperator):

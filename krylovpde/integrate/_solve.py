@@ -14,7 +14,7 @@ from .._solution import Solution
 from ..action import AbstractMethod, Driven, Observation
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, AbstractSource, WaveState
-from ..grid import is_concrete
+from ..grid import AbstractCondition, is_concrete, steady_condition
 from ._adaptive import Control
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._first_order import solve_in_first_order
@@ -112,7 +112,7 @@ def solve(
     driven = tuple(
         Driven(profile, signal.pieces(start, jnp.maximum(jnp.max(durations), 0.0))) for profile, signal in driving
     )
-    steady = jtu.tree_map(lambda node: None if _varies(node) else node, equation, is_leaf=_varies)
+    steady = jtu.tree_map(_steady, equation, is_leaf=_may_vary)
     outputs, result, stats = _compiled(options, steady, driven, linear, component, fields, durations)
     value = outputs if linear is not None else _as_state(equation, outputs)
     if observe is not None and linear is None:
@@ -164,8 +164,14 @@ def _check_equation(equation: Any) -> None:
         raise ValueError(message)  # noqa: TRY004
 
 
-def _varies(node: Any) -> bool:
-    return isinstance(node, AbstractSource)
+def _may_vary(node: Any) -> bool:
+    return isinstance(node, AbstractSource | AbstractCondition)
+
+
+def _steady(node: Any) -> Any:
+    if isinstance(node, AbstractCondition):
+        return steady_condition(node)
+    return None if isinstance(node, AbstractSource) else node
 
 
 def _as_start(t0: Any, dtype: Any) -> Array:

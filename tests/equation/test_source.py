@@ -1,4 +1,4 @@
-"""Signals in time and profiles in space."""
+"""Profiles in space, and how equations have them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,61 +6,6 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
-from krylovpde.equation import AbstractSignal
-from krylovpde.equation._signal import as_signal
-
-TIMES = np.array([0.2, 0.5, 0.5, 0.9])
-VALUES = np.array([1.0, 3.0, -1.0, 2.0])
-
-
-def pieces_at(signal: AbstractSignal, start: float, end: float, t):
-    pieces = signal.pieces(jnp.asarray(start), jnp.asarray(end - start))
-    return jax.vmap(pieces)(jnp.asarray(t) - start)
-
-
-@pytest.mark.parametrize("start", [0.0, 0.3, 0.6, 1.5])
-def test_straight_lines_between_samples_with_a_jump(start):
-    signal = kp.Sampled(TIMES, VALUES)
-    t = np.linspace(start, 2.0, 57)[1:]
-    before, after = np.interp(t, TIMES[:2], VALUES[:2]), np.interp(t, TIMES[2:], VALUES[2:])
-    expected = np.where(t < 0.5, before, after)
-    np.testing.assert_allclose(jax.vmap(signal)(jnp.asarray(t)), expected, atol=1e-14)
-    np.testing.assert_allclose(pieces_at(signal, start, 2.0, t), expected, atol=1e-13)
-
-
-def test_previous_holds_each_value():
-    signal = kp.Sampled([0.0, 0.25, 0.75], [1.0, 2.0, -1.0], kind="previous")
-    t = np.array([-1.0, 0.1, 0.25, 0.7, 0.76, 3.0])
-    expected = np.array([1.0, 1.0, 2.0, 2.0, -1.0, -1.0])
-    np.testing.assert_array_equal(jax.vmap(signal)(jnp.asarray(t)), expected)
-    np.testing.assert_allclose(pieces_at(signal, -1.0, 3.5, t), expected, atol=0)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-11), (jnp.float32, 2e-5)])
-def test_a_function_is_resolved_and_the_error_is_told(dtype, tolerance):
-    signal = as_signal(lambda t: jnp.sin(40 * t) * jnp.exp(-t), "signal")
-    pieces = signal.pieces(jnp.asarray(0.5, dtype), jnp.asarray(2.0, dtype))
-    t = jnp.asarray(np.linspace(0.0, 2.0, 1001), dtype)
-    exact = np.sin(40 * (np.asarray(t, float) + 0.5)) * np.exp(-np.asarray(t, float) - 0.5)
-    error = np.max(np.abs(np.asarray(jax.vmap(pieces)(t), float) - exact))
-    assert error < tolerance
-    wild = as_signal(lambda t: jnp.sin(4e4 * t), "signal")
-    assert float(wild.pieces(jnp.asarray(0.5, dtype), jnp.asarray(2.0, dtype)).error) > 0.1
-
-
-def test_the_times_of_straight_lines_have_a_derivative():
-    def value(times, t):
-        pieces = kp.Sampled(times, jnp.asarray([1.0, 4.0, 2.0])).pieces(jnp.asarray(0.0), jnp.asarray(2.0))
-        return pieces(t)
-
-    times, step = jnp.asarray([0.2, 0.9, 1.5]), 1e-6
-    for t in (0.1, 0.5, 1.2, 1.9):
-        gradient = jax.grad(value)(times, jnp.asarray(t))
-        for k in range(3):
-            shift = step * jnp.eye(3)[k]
-            slope = (value(times + shift, jnp.asarray(t)) - value(times - shift, jnp.asarray(t))) / (2 * step)
-            assert abs(gradient[k] - slope) < 1e-7
-
 
 GRIDS = {
     "uniform": kp.Grid(shape=(12, 15), lower=(0.0, -1.0), upper=(1.0, 1.0)),
@@ -121,10 +66,6 @@ def test_the_vector_field_has_the_sources(dtype):
 
 LINE = kp.Grid(shape=(4,), lower=(0.0,), upper=(1.0,))
 BAD = {
-    "kind": (ValueError, "linear", lambda: kp.Sampled([0.0], [1.0], kind="cubic")),
-    "lengths": (ValueError, "one length", lambda: kp.Sampled([0.0, 1.0], [1.0])),
-    "decrease": (ValueError, "not decrease", lambda: kp.Sampled([1.0, 0.0], [1.0, 2.0])),
-    "complex": (ValueError, "real", lambda: kp.Sampled([0.0], [1.0j])),
     "signal": (ValueError, "signal", lambda: kp.Source(1.0, np.ones(3))),
     "outside": (ValueError, "outside", lambda: kp.PointSource(LINE, 1.5, 1.0)),
     "position": (ValueError, "position", lambda: kp.PointSource(LINE, [0.1, 0.2], 1.0)),
