@@ -7,7 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
-from jaxtyping import Array, Inexact, PyTree
+from jax import lax
+from jaxtyping import Array, Inexact, PyTree, Real
 
 from ..operator import add_in_precision
 from ..signal import AbstractSignal
@@ -60,6 +61,15 @@ class AbstractEquation(eqx.Module):
     def first_order_form(self) -> "AbstractFirstOrderForm | None":
         """This equation of second order as one of first order, where `u_tt = A u + b` is not all of it; else `None`."""
 
+    @property
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """When something in the equation jumps or has a kink, not decreasing: steps end there, and see one side only.
+
+        Those of the signals in `driving()`. For `diffrax.ClipStepSizeController(..., jump_ts=equation.breakpoints)`,
+        too. An equation of your own that has others, in `operator_at(t)` or `nonlinear(t, u)`, adds them here.
+        """
+        return merge_breakpoints([signal.breakpoints for _, signal in self.driving()])
+
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]] | None:
         """The rest of the right-hand side at time `t`; `None` for a linear equation."""
         del t, u
@@ -95,6 +105,12 @@ class AbstractFirstOrderForm(AbstractEquation):
     @abc.abstractmethod
     def seeing(self, operator: lx.AbstractLinearOperator | None) -> lx.AbstractLinearOperator:
         """An operator on the displacement as one on this equation's state; `None` for the whole `WaveState`."""
+
+
+def merge_breakpoints(lists: list[Array]) -> Real[Array, " breaks"]:
+    """All of them in one order, constants to every derivative."""
+    dtype = jnp.result_type(float)
+    return lax.stop_gradient(jnp.sort(jnp.concatenate([jnp.zeros(0, dtype), *(part.astype(dtype) for part in lists)])))
 
 
 def rest_of(equation: AbstractEquation, t: Any, u: PyTree[Array]) -> PyTree[Array]:

@@ -79,6 +79,17 @@ def as_source(value: Any, grid: AbstractGrid, where: str) -> Any:
     return as_sources(value, lambda part, where: as_optional(part, grid, where), where)
 
 
+def as_breakpoints(value: Any, where: str) -> jax.Array | None:
+    """The times at which a function jumps, in any order."""
+    if value is None:
+        return None
+    times = as_parameter(value, where)
+    if times.ndim != 1 or jnp.iscomplexobj(times):
+        message = f"`{where}` must be a list of real times, got shape {times.shape} of {times.dtype}."
+        raise ValueError(message)
+    return times
+
+
 def check_grid(grid: Any, where: str) -> None:
     """A `TypeError` for something that is not a grid."""
     if not isinstance(grid, AbstractGrid):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, Inexact, PyTree
+from jaxtyping import Array, Inexact, PyTree, Real
 
 from ..grid import AbstractGrid
 from ..operator import BlockOperator
 from ..signal import AbstractSignal
-from ._base import AbstractEquation
-from ._checks import check_grid
+from ._base import AbstractEquation, merge_breakpoints
+from ._checks import as_breakpoints, check_grid
 from ._diffusion import Diffusion
 
 
@@ -30,6 +30,7 @@ class ReactionDiffusion(AbstractEquation):
     grid: AbstractGrid
     species: PyTree[Diffusion]
     reaction: Callable[[Any, tuple[np.ndarray, ...], PyTree], PyTree]
+    jumps: Array | None
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class ReactionDiffusion(AbstractEquation):
         *,
         boundary: Any = None,
         source: Any = None,
+        breakpoints: Any = None,
     ):
         """A reaction–diffusion equation.
 
@@ -51,6 +53,7 @@ class ReactionDiffusion(AbstractEquation):
             like the state: what is made per volume and time.
         - `boundary`: as for [`krylovpde.Diffusion`][]: one for all species, or a pytree like the state.
         - `source`: as for [`krylovpde.Diffusion`][]; for several species `None`, or a pytree like the state.
+        - `breakpoints`: as for [`krylovpde.Semilinear`][], those of the reaction.
 
         **Raises:**
 
@@ -63,6 +66,7 @@ class ReactionDiffusion(AbstractEquation):
             raise TypeError(message)
         self.grid = grid
         self.reaction = reaction
+        self.jumps = as_breakpoints(breakpoints, "ReactionDiffusion(breakpoints)")
         leaves, container = jtu.tree_flatten(diffusivity)
         boundaries = _for_each(boundary, container, "boundary")
         sources = _for_each(source, container, "source")
@@ -91,13 +95,19 @@ class ReactionDiffusion(AbstractEquation):
         return jtu.tree_unflatten(self._container(), filled)
 
     def driving(self) -> tuple[tuple[PyTree[Inexact[Array, "..."]], AbstractSignal], ...]:
-        """The sources that vary in time, each on all species."""
+        """The sources and boundary values that vary in time, each on all species."""
         zeros, found = self._zeros(), []
         for index, species in enumerate(self._list()):
             for profile, signal in species.driving():
                 fields = [profile if other == index else zero for other, zero in enumerate(zeros)]
                 found.append((jtu.tree_unflatten(self._container(), fields), signal))
         return tuple(found)
+
+    @property
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """Those of sources and boundary values, and those that were named."""
+        named = [] if self.jumps is None else [self.jumps]
+        return merge_breakpoints([*(species.breakpoints for species in self._list()), *named])
 
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]]:
         """The reaction."""

@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex
+from jaxtyping import Array, Complex, Real
 
 from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
 from ..operator import ImaginaryOperator, cast, cast_tree, common_precision, flux_operator, times_i, wall_source
 from ..signal import AbstractSignal, AbstractSource
-from ._base import AbstractEquation
+from ._base import AbstractEquation, merge_breakpoints
 from ._checks import as_coefficient, check_grid
 from ._diffusion import as_boundary, driven_inflow
 from ._source import as_sources, constant_part, varying_part
@@ -96,6 +96,13 @@ class Schrodinger(AbstractEquation):
             lambda conditions: wall_source(self.grid, half, _in_halves(conditions)),
         )
         return tuple((times_i(field), signal) for field, signal in walls)
+
+    @property
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """Those of the boundary values and of the potential's sources."""
+        signals = [signal for _, signal in self.driving()]
+        signals += [source.signal for source in ([] if _is_function(self.potential) else varying_part(self.potential))]
+        return merge_breakpoints([signal.breakpoints for signal in signals])
 
     def _constant(self) -> Array:
         constant = None if _is_function(self.potential) else constant_part(self.potential)

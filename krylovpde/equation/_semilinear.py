@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import lineax as lx
-from jaxtyping import Array, Inexact, PyTree
+from jaxtyping import Array, Inexact, PyTree, Real
 
 from ..signal import AbstractSignal
-from ._base import AbstractEquation
+from ._base import AbstractEquation, merge_breakpoints
+from ._checks import as_breakpoints
 from ._linear import Linear
 
 
@@ -26,9 +27,15 @@ class Semilinear(AbstractEquation):
 
     linear: Linear
     nonlinear_function: Callable[[Any, PyTree], PyTree]
+    jumps: Array | None
 
     def __init__(
-        self, operator: lx.AbstractLinearOperator, nonlinear: Callable[[Any, PyTree], PyTree], source: Any = None
+        self,
+        operator: lx.AbstractLinearOperator,
+        nonlinear: Callable[[Any, PyTree], PyTree],
+        source: Any = None,
+        *,
+        breakpoints: Any = None,
     ):
         """A semilinear equation.
 
@@ -38,6 +45,8 @@ class Semilinear(AbstractEquation):
         - `nonlinear`: `N`, a function of the time and the field that returns a field; an Equinox module, if it has
             parameters (arrays that a bare function closes over keep their derivatives, too).
         - `source`: as for [`krylovpde.Linear`][].
+        - `breakpoints`: the times at which `nonlinear` jumps, shape `(n,)`, where it does. Steps end there; those of
+            the sources are known without being told.
 
         **Raises:**
 
@@ -48,6 +57,7 @@ class Semilinear(AbstractEquation):
             raise TypeError(message)
         self.linear = Linear(operator, source)
         self.nonlinear_function = nonlinear
+        self.jumps = as_breakpoints(breakpoints, "Semilinear(breakpoints)")
 
     @property
     def source(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,6 +75,12 @@ class Semilinear(AbstractEquation):
     def driving(self) -> tuple[tuple[PyTree[Inexact[Array, "..."]], AbstractSignal], ...]:
         """The sources that vary in time."""
         return self.linear.driving()
+
+    @property
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """Those of the sources, and those that were named."""
+        named = [] if self.jumps is None else [self.jumps]
+        return merge_breakpoints([self.linear.breakpoints, *named])
 
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]]:
         """`N(t, u)`."""

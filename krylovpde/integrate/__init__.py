@@ -1,5 +1,6 @@
 """From an operator or an equation to its solution."""
 
+from ._cuts import inside as inside
 from ._entrance import choose as choose
 from ._etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
 from ._expm_multiply import expm_multiply as expm_multiply, phi_multiply as phi_multiply

@@ -1,5 +1,7 @@
 r"""Steps of an integrator from output time to output time, under the control of their error.
 
+Jumps end a step as output times do; an integrator sees each step from within, so nothing is evaluated across one.
+
 The loop over attempts is a scan of checkpointed scans whose attempts are skipped once the time is reached: √max_steps
 states are stored twice, both modes of differentiation pass through it as they are, and the gradient does not depend on
 where the checkpoints lie. Step sizes are constants to every derivative; the last step, which ends at an output time,
@@ -21,6 +23,7 @@ from ..action import select
 from ..action._batch import batch_any
 from ..krylov._space import norm
 from ..operator import weight
+from ._cuts import Cuts
 from ._integrator import AbstractIntegrator, Flow, Step
 
 # The next step is this part of the one for which the error would be as large as allowed, within these factors.
@@ -62,7 +65,13 @@ class Progress(eqx.Module):
 
 
 def integrate(
-    integrator: AbstractIntegrator, flow: Flow, control: Control, start: Array, initial: PyTree[Array], times: Array
+    integrator: AbstractIntegrator,
+    flow: Flow,
+    control: Control,
+    cuts: Cuts,
+    start: Array,
+    initial: PyTree[Array],
+    times: Array,
 ) -> tuple[PyTree[Array], Progress]:
     """The states at all times (not decreasing, none before `start`), NaN where not reached, and the end."""
     zero = jnp.zeros((), jnp.int32)
@@ -79,7 +88,7 @@ def integrate(
     )
 
     def reach(progress: Progress, time: Array) -> tuple[Progress, PyTree[Array]]:
-        progress = _advance(integrator, flow, control, progress, time)
+        progress = _advance(integrator, flow, control, cuts, progress, time)
         good = progress.result == RESULTS.successful
         return progress, jtu.tree_map(lambda leaf: jnp.where(good, leaf, jnp.nan), progress.state)
 
@@ -88,11 +97,12 @@ def integrate(
 
 
 def _advance(
-    integrator: AbstractIntegrator, flow: Flow, control: Control, progress: Progress, target: Array
+    integrator: AbstractIntegrator, flow: Flow, control: Control, cuts: Cuts, progress: Progress, target: Array
 ) -> Progress:
     """To one output time."""
-    side = math.isqrt(control.max_steps - 1) + 1
-    attempt = functools.partial(_attempt, integrator, flow, control, target)
+    # A step that a jump cut short is not the user's to count.
+    side = math.isqrt(control.max_steps + cuts.breaks.size - 1) + 1
+    attempt = functools.partial(_attempt, integrator, flow, control, cuts, target)
 
     def working(progress: Progress) -> Bool[Array, ""]:
         return batch_any(_is_working(progress, target))
@@ -116,15 +126,19 @@ def _is_working(progress: Progress, target: Array) -> Bool[Array, ""]:
 
 
 def _attempt(
-    integrator: AbstractIntegrator, flow: Flow, control: Control, target: Array, progress: Progress
+    integrator: AbstractIntegrator, flow: Flow, control: Control, cuts: Cuts, target: Array, progress: Progress
 ) -> Progress:
     """One step, kept if its error is allowed."""
     active = _is_working(progress, target)
-    left = target - progress.time
+    goal = cuts.next(progress.time, target)
+    left = goal - progress.time
     fixed = integrator.step_size is not None
     wanted = progress.step_size
     last = left <= wanted * _STRETCH
     h = jnp.where(active, jnp.where(last, left, lax.stop_gradient(wanted)), 0.0)
+    end = jnp.where(last, goal, progress.time + h)
+    if cuts.breaks.size > 0:
+        flow = flow.within(progress.time, end)
     step = integrator.step(flow, progress.time, progress.state, h)
     share = jnp.ones_like(h) if integrator.extrapolates else h / jnp.where(control.duration > 0, control.duration, 1.0)
     ratio, relative = lax.stop_gradient(_judge(flow, control, progress.state, step, share))
@@ -132,10 +146,9 @@ def _attempt(
     power = integrator.error_order - (0 if integrator.extrapolates else 1)
     factor = jnp.clip(_SAFETY * jnp.maximum(ratio, 1e-12) ** (-1.0 / power), _LEAST, _MOST)
     factor = jnp.where(jnp.isfinite(ratio), factor, _LEAST)
-    # A step that was cut by an output time says nothing against the one that was wanted.
+    # A step that was cut short says nothing against the one that was wanted.
     next_size = jnp.where(accepted & last, jnp.maximum(wanted, h * factor), h * factor)
     next_size = wanted if fixed else jnp.where(active, lax.stop_gradient(next_size), wanted)
-    end = jnp.where(last, target, progress.time + h)
     stuck = active & ~accepted & ((progress.time + next_size == progress.time) | fixed)
     result = RESULTS.where(stuck, RESULTS.where(fixed, RESULTS.nonfinite, RESULTS.step_underflow), progress.result)
     relative = jnp.where(accepted, relative, 0.0)

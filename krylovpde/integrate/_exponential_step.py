@@ -32,7 +32,8 @@ def exponential_step(
 ) -> Step:
     """The rows one after another; the differences of `g` are collected as they become known."""
     count = len(tableau.rows)
-    differences = jtu.tree_map(lambda leaf: jnp.zeros((count + 1, *leaf.shape), leaf.dtype), u)
+    in_time = _in_time(tableau, linearised, t, u, h)
+    differences = jtu.tree_map(lambda leaf: jnp.zeros((count + 1, *leaf.shape), leaf.dtype).at[0].set(leaf), in_time)
     # Row r is stage r + 2; the last one, the error, starts from nothing and is no stage.
     is_error = np.arange(count) == count - 1
     rows = (jnp.asarray(tableau.nodes, h.dtype), jnp.asarray(tableau.weights, h.dtype), jnp.asarray(is_error))
@@ -56,6 +57,20 @@ def exponential_step(
     (_, cost), values = lax.scan(row, (differences, no_cost()), (rows, stages))
     state, error = (jtu.tree_map(lambda leaf, i=i: leaf[i], values) for i in (count - 2, count - 1))
     return Step(state, error, *cost)
+
+
+def _in_time(tableau: Tableau, linearised: Linearised, t: Array, u: PyTree[Array], h: Array) -> PyTree[Array]:
+    """The divided difference of `g` in time. It decides about the error only: no derivative goes through it."""
+    zero = jtu.tree_map(jnp.zeros_like, u)
+    if not tableau.in_time:
+        return zero
+    places, weights = (jnp.asarray(column, h.dtype) for column in zip(*tableau.in_time, strict=True))
+
+    def one(total, inputs):
+        place, factor = inputs
+        return axpy(factor, subtract(linearised.rest(t + place * h, u), linearised.first), total), None
+
+    return lax.stop_gradient(lax.scan(one, zero, (places, weights))[0])
 
 
 def _vectors(linearised: Linearised, u, differences, node, weights, error, h) -> tuple[PyTree[Array], ...]:

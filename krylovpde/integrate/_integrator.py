@@ -16,6 +16,7 @@ from ..equation import AbstractEquation, rest_of
 from ..grid import is_concrete
 from ..krylov._space import norm
 from ..operator import weight
+from ._cuts import inside
 
 
 class Step(eqx.Module):
@@ -66,14 +67,22 @@ class LinearFlow(eqx.Module):
 
 
 class Flow(eqx.Module):
-    """`u' = A u + g(t, u)`: the equation as an integrator sees it, and its linear flows."""
+    """`u' = A u + g(t, u)`: the equation as an integrator sees it, and its linear flows.
+
+    * `step`: the ends of a step to which times are confined, where the equation has jumps; see `inside`.
+    """
 
     equation: AbstractEquation
     linear: LinearFlow
+    step: tuple[Array, Array] | None = None
+
+    def within(self, begin: Array, end: Array) -> "Flow":
+        """The same in one step, at whose ends there may be jumps."""
+        return Flow(self.equation, self.linear, (begin, end))
 
     def operator(self, t: Array) -> lx.AbstractLinearOperator:
         """The operator at time `t`."""
-        operator = self.equation.operator_at(t)
+        operator = self.equation.operator_at(self._seen(t))
         return self.equation.operator() if operator is None else operator
 
     @property
@@ -83,7 +92,10 @@ class Flow(eqx.Module):
 
     def rest(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
         """`g(t, u)`: everything but the operator."""
-        return rest_of(self.equation, t, u)
+        return rest_of(self.equation, self._seen(t), u)
+
+    def _seen(self, t: Array) -> Array:
+        return t if self.step is None else inside(t, *self.step)
 
 
 class AbstractIntegrator(eqx.Module):

@@ -16,10 +16,12 @@ from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, AbstractSource, WaveState
 from ..grid import AbstractCondition, is_concrete, steady_condition
 from ._adaptive import Control
+from ._driven_method import method_for_driven
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._first_order import solve_in_first_order
 from ._integrator import AbstractIntegrator
 from ._observation import as_fields, as_observation, observed
+from ._panels import Panels
 from ._run import Options, checked_max_steps, finish, max_steps_of, run
 from ._solve_semilinear import MAX_STEPS, as_integrator, is_semilinear, is_varying, make_flow, solve_semilinear
 
@@ -97,13 +99,15 @@ def solve(
     rtol, atol = tolerances(rtol, atol, dtype)
     linear, component = as_observation(observe, equation.order, operator)
     varying = is_varying(equation, start)
+    driving = equation.driving()
+    if driving and not (varying or is_semilinear(equation)):
+        method = method_for_driven(operator, equation.order, [signal for _, signal in driving], method)
     if varying or is_semilinear(equation) or isinstance(method, AbstractIntegrator):
         (field,) = common_state(operator, fields) if equation.order == 1 else (fields[0],)
         stepped = _stepped(equation, varying, field, absolute, start, method, adjoint, rtol, atol, max_steps, throw)
         states, result, stats = stepped
         value = states if observe is None else observed(observe, absolute, states)
         return finish(value, result, stats, absolute, scalar, throw)
-    driving = equation.driving()
     method, adjoint = choose(operator, equation.order, method, adjoint, onwards=True, driven=bool(driving))
     options = Options(method, adjoint, rtol, atol, max_steps_of(method, max_steps), throw)
     durations = absolute - start
@@ -123,7 +127,8 @@ def solve(
 def _stepped(equation, varying, initial, times, start, method, adjoint, rtol, atol, max_steps, throw):
     """By steps of an integrator."""
     integrator = as_integrator(equation, method, varying)
-    flow = make_flow(equation, integrator, adjoint, initial, rtol, throw)
+    parts = times.size + equation.breakpoints.size if isinstance(integrator, Panels) else 1
+    flow = make_flow(equation, integrator, adjoint, initial, rtol, throw, parts)
     max_steps = MAX_STEPS if max_steps is None else checked_max_steps(max_steps)
     control = Control(jax.lax.stop_gradient(times[-1] - start), rtol, atol, max_steps)
     return solve_semilinear(integrator, flow, control, start, initial, times)

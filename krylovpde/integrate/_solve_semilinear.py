@@ -12,6 +12,7 @@ from .._solution import RESULTS, Statistics
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation
 from ._adaptive import Control, integrate
+from ._cuts import cuts_of
 from ._entrance import choose
 from ._etdrk import ETDRK4
 from ._integrator import AbstractIntegrator, Flow, LinearFlow
@@ -68,12 +69,13 @@ def make_flow(
     initial: PyTree[Array],
     rtol: float,
     throw: bool,
+    parts: int = 1,
 ) -> Flow:
-    """The equation with the method of its linear flows."""
+    """The equation with the method of its linear flows, whose errors in so many `parts` add up to the tolerance."""
     operator = integrator.flow_operator(equation, initial)
     method, adjoint = choose(operator, 1, integrator.action, adjoint, onwards=True)
     eps = float(np.finfo(jtu.tree_leaves(initial)[0].dtype).eps)
-    return Flow(equation, LinearFlow(method, adjoint, max(_LINEAR_PART * rtol, 10 * eps), throw))
+    return Flow(equation, LinearFlow(method, adjoint, max(min(_LINEAR_PART, 1.0 / parts) * rtol, 10 * eps), throw))
 
 
 @eqx.filter_jit
@@ -81,7 +83,8 @@ def solve_semilinear(
     integrator: AbstractIntegrator, flow: Flow, control: Control, start: Array, initial: PyTree[Array], times: Array
 ) -> tuple[PyTree[Array], RESULTS, Statistics]:
     """The states at all times."""
-    outputs, end = integrate(integrator, flow, control, start, initial, times)
+    cuts = cuts_of(flow.equation, start, times[-1])
+    outputs, end = integrate(integrator, flow, control, cuts, start, initial, times)
     zero = jnp.zeros((), jnp.int32)
     statistics = Statistics(
         applications=end.applications,

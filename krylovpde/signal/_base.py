@@ -15,13 +15,17 @@ class AbstractSignal(eqx.Module):
 
     The polynomial methods know it as a piecewise polynomial on the interval of a solve, the integrators by its values
     and breakpoints: nothing is ever stepped across one.
-
-    * `breakpoints`: where it jumps or has a kink, not decreasing; constants to every derivative.
-    * `degree`: that of the polynomials that it consists of between the breakpoints; `None` where it does not.
     """
 
-    breakpoints: eqx.AbstractVar[Real[Array, " breaks"]]
-    degree: eqx.AbstractVar[int | None]
+    @property
+    @abc.abstractmethod
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """Where it jumps or has a kink, not decreasing; constants to every derivative."""
+
+    @property
+    @abc.abstractmethod
+    def degree(self) -> int | None:
+        """That of the polynomials that it consists of between the breakpoints; `None` where it does not."""
 
     @abc.abstractmethod
     def __call__(self, t: Any) -> Real[Array, ""]:

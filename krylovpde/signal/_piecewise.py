@@ -41,26 +41,26 @@ class Piecewise(AbstractSignal):
         ```
     """
 
-    breakpoints: Real[Array, " breaks"]
+    jumps: Real[Array, " breaks"]
     values: PyTree[Any]
 
     def __init__(self, breakpoints: Any, values: Any):
-        self.breakpoints = as_parameter(breakpoints, "Piecewise(breakpoints)")
-        if self.breakpoints.ndim != 1 or jnp.iscomplexobj(self.breakpoints):
+        jumps = as_parameter(breakpoints, "Piecewise(breakpoints)")
+        if jumps.ndim != 1 or jnp.iscomplexobj(jumps):
             message = (
-                "`Piecewise(breakpoints=...)` must be a list of real times, got shape "
-                f"{self.breakpoints.shape} of {self.breakpoints.dtype}."
+                f"`Piecewise(breakpoints=...)` must be a list of real times, got shape {jumps.shape} of {jumps.dtype}."
             )
             raise ValueError(message)
-        if known_false(lambda times: times[1:] >= times[:-1], self.breakpoints):
+        if known_false(lambda times: times[1:] >= times[:-1], jumps):
             message = "`Piecewise(breakpoints=...)` must not decrease."
             raise ValueError(message)
+        self.jumps = jumps
         self.values = _as_values(values)
         count = self.values.size if isinstance(self.values, jax.Array) else len(self.values)
-        if count != self.breakpoints.size + 1:
+        if count != jumps.size + 1:
             message = (
-                f"`Piecewise(breakpoints, values)`: {self.breakpoints.size} breakpoints part time into "
-                f"{self.breakpoints.size + 1} pieces, got {count} values."
+                f"`Piecewise(breakpoints, values)`: {jumps.size} breakpoints part time into {jumps.size + 1} pieces, "
+                f"got {count} values."
             )
             raise ValueError(message)
 
@@ -71,13 +71,18 @@ class Piecewise(AbstractSignal):
         return self._value(jnp.searchsorted(times, t, side="right").astype(jnp.int32), t)
 
     @property
+    def breakpoints(self) -> Real[Array, " breaks"]:
+        """As they were given."""
+        return lax.stop_gradient(self.jumps)
+
+    @property
     def degree(self) -> int | None:
         """0 where all values are numbers."""
         return 0 if isinstance(self.values, jax.Array) else None
 
     def pieces(self, start: Array, duration: Array) -> Pieces:
         dtype, duration = duration.dtype, lax.stop_gradient(duration)
-        breaks = lax.stop_gradient(self.breakpoints.astype(dtype) - start)
+        breaks = self.breakpoints.astype(dtype) - lax.stop_gradient(start)
         within = jnp.clip(breaks, 0.0, duration)
         if isinstance(self.values, jax.Array):
             edges = jnp.concatenate([jnp.zeros_like(duration)[None], within, duration[None]])
@@ -91,7 +96,7 @@ class Piecewise(AbstractSignal):
         """That of one part, continued beyond its ends where `t` lies there."""
         if isinstance(self.values, jax.Array):
             return self.values[part].astype(t.dtype)
-        ends = jnp.concatenate([jnp.full(1, -jnp.inf, t.dtype), lax.stop_gradient(self.breakpoints.astype(t.dtype))])
+        ends = jnp.concatenate([jnp.full(1, -jnp.inf, t.dtype), self.breakpoints.astype(t.dtype)])
         ends = jnp.concatenate([ends, jnp.full(1, jnp.inf, t.dtype)])
 
         def of(index: int, value: Any):
