@@ -53,9 +53,11 @@ def reflected(angle, wavelength=12.0, width=WIDTH, damping=()):
         x, y = np.arange(count) + 0.5, np.arange(cells) + 0.5
         start = kp.WaveState(*packet(x, 0.5 * inner, length, kx, ky, y))
         walls = kp.Boundary(lower=(kp.Neumann(), kp.Periodic()), upper=(condition, kp.Periodic()))
+        # --8<-- [start:solve]
         depth = jnp.asarray(np.broadcast_to(np.clip((x - inner) / width, 0.0, 1.0)[:, None], grid.shape))
         equation = kp.Wave(grid, 1.0, boundary=walls, damping=None if strength is None else strength * depth**2)
         value = kp.solve(equation, start, time, rtol=1e-7).value
+        # --8<-- [end:solve]
         inside = jax.tree.map(lambda leaf: np.asarray(leaf)[:inner], (start, value))
         return [(state.displacement, state.velocity) for state in inside]
 
