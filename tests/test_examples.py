@@ -60,6 +60,18 @@ def test_coherent_state(tmp_path):
 
 
 @pytest.mark.slow
+def test_absorbing_layer(tmp_path):
+    """At 60° a hundredth may come back, and no damping alone does as well as the layer."""
+    figure = tmp_path / "reflected.png"
+    run = _run("absorbing_layer.py", "--angles", 60, "--figure", figure)
+    assert run.returncode == 0, run.stderr
+    assert figure.is_file()
+    layer, *damped = map(float, re.findall(r"^ *60 +(.*)$", run.stdout, re.MULTILINE)[0].split())
+    assert layer < 1e-2
+    assert layer < min(damped)
+
+
+@pytest.mark.slow
 def test_gradient_benchmark(tmp_path):
     report = tmp_path / "gradients.json"
     run = _run("benchmarks/gradients.py", "--size", 8, "--output", report)

@@ -46,7 +46,8 @@ def solve(
 
     - first order: $u(t) = e^{\tau A} u_0 + \tau\,\varphi_1(\tau A)\, b$;
     - second order: $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 +
-      \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form;
+      \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form; but
+      waves with damping or absorbing layers, which are more than $L$, are, by their `first_order_form()`;
 
     and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators.
 

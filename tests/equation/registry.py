@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from krylovpde.equation import AdvectionDiffusion, Diffusion, Linear, Schrodinger, Wave
-from krylovpde.grid import Boundary, Dirichlet, Grid, Neumann, Periodic, RadialGrid, Robin, TotalFlux
+from krylovpde.grid import Absorbing, Boundary, Dirichlet, Grid, Neumann, Periodic, RadialGrid, Robin, TotalFlux
 from krylovpde.operator import Central, SparseOperator, Upwind
 
 UNIFORM = Grid((5, 4), (0.0, 0.0), (1.0, 2.0))
@@ -59,6 +59,14 @@ EQUATIONS = {
         GRADED, _field(GRADED, 0, dtype), density=_field(GRADED, 1, dtype), boundary=(Dirichlet(2.0), Neumann())
     ),
     "wave boundary": lambda dtype: Wave(GRADED, jnp.asarray(1.5, dtype), boundary=(Dirichlet(2.0), Periodic())),
+    "wave absorbing": lambda dtype: Wave(
+        GRADED,
+        _field(GRADED, 0, dtype),
+        density=_field(GRADED, 1, dtype),
+        damping=_field(GRADED, 2, dtype),
+        source=_field(GRADED, 3, dtype),
+        boundary=Boundary(lower=(Absorbing(1), Neumann()), upper=(Absorbing(2), Dirichlet(2.0))),
+    ),
     "schrodinger": lambda dtype: Schrodinger(
         GRADED, _field(GRADED, 0, dtype), boundary=(Robin(1.0, 0.5, 2.0), Dirichlet(1.0))
     ),
