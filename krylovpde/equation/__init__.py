@@ -19,6 +19,7 @@ from ._base import (
 from ._checks import check_operator as check_operator
 from ._diffusion import Diffusion as Diffusion
 from ._linear import Linear as Linear
+from ._nonlinear_diffusion import NonlinearDiffusion as NonlinearDiffusion
 from ._reaction_diffusion import ReactionDiffusion as ReactionDiffusion
 from ._schrodinger import Schrodinger as Schrodinger
 from ._semilinear import Semilinear as Semilinear

@@ -20,8 +20,8 @@ class AbstractEquation(eqx.Module):
         order 1:   u_t  = A u + b + nonlinear(t, u)          state: the field u;  or u_t = A(t) u + b
         order 2:   u_tt = A u + b                            state: WaveState(u, u_t)
 
-    A subclass gives `operator()`; it may give `order`, `source`, `forcing()`, `nonlinear(t, u)` and
-    `operator_at(t)`. Its fields are
+    A subclass gives `operator()`; it may give `order`, `source`, `forcing()`, `nonlinear(t, u)`,
+    `operator_at(t)`, and `quasilinear = True` where `nonlinear` holds what is stiff. Its fields are
     parameters: leaves of the pytree that derivatives reach, used in `operator()` and `forcing()` and nowhere before.
 
     !!! Example
@@ -36,6 +36,8 @@ class AbstractEquation(eqx.Module):
     """
 
     order: ClassVar[int] = 1
+    # Whether `nonlinear` holds what is stiff: then an integrator that linearises it is the default.
+    quasilinear: ClassVar[bool] = False
     # No annotation: a subclass may make it a field, with this default.
     source = None
 

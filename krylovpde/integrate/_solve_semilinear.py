@@ -17,6 +17,7 @@ from ._entrance import choose
 from ._etdrk import ETDRK4
 from ._integrator import AbstractIntegrator, Flow, LinearFlow
 from ._magnus import Magnus4
+from ._rosenbrock import Rosenbrock
 
 # Attempts between two output times.
 MAX_STEPS = 4096
@@ -52,7 +53,9 @@ def as_integrator(equation: AbstractEquation, method: Any, varying: bool) -> Abs
         )
         raise TypeError(message)
     if method is None:
-        return Magnus4() if varying else ETDRK4()
+        if varying:
+            return Magnus4()
+        return Rosenbrock() if equation.quasilinear else ETDRK4()
     if not isinstance(method, AbstractIntegrator):
         message = (
             f"{type(equation).__name__} has a nonlinear part: `method` must be None or an integrator, ETDRK2(), "
