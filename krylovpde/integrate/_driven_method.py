@@ -4,9 +4,9 @@ from typing import Any
 
 import lineax as lx
 
-from ..action import AbstractMethod, Chebyshev, Faber, has_known_spectrum
+from ..action import AbstractMethod, Chebyshev, Faber
 from ..equation import AbstractSignal
-from ..operator import is_self_adjoint, is_skew_adjoint
+from ._entrance import method_when_driven
 from ._etdrk import ETDRK4
 from ._panels import Panels
 
@@ -21,7 +21,7 @@ def method_for_driven(
     """
     if order != 1 or isinstance(method, Chebyshev | Faber):
         return method
-    if method is None and (is_self_adjoint(operator) or is_skew_adjoint(operator)) and has_known_spectrum(operator):
+    if method is None and method_when_driven(operator, order) is not None:
         return None
     degrees = [signal.degree for signal in signals]
     known = [degree for degree in degrees if degree is not None]
