@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, TotalFlux, resolve_boundary
+from ..grid import (
+    AbstractGrid,
+    BoundaryLike,
+    Dirichlet,
+    Neumann,
+    Periodic,
+    Robin,
+    TotalFlux,
+    only_active,
+    resolve_boundary,
+)
 from ..operator import FluxOperator, Transport, cast_tree, common_precision, flux_operator, wall_source
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_optional, as_positive, as_source, check_grid
@@ -110,15 +120,17 @@ def finite_volume_forcing(equation: Any, transport: Transport | None = None) -> 
     if total is None:
         return None
     capacity = cells["capacity"]
-    return jnp.broadcast_to(total if capacity is None else total / capacity, equation.grid.shape)
+    total = total if capacity is None else total / capacity
+    return only_active(equation.grid, jnp.broadcast_to(total, equation.grid.shape))
 
 
 def finite_volume_driving(equation: Any) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
     """The sources of the same equation that vary in time."""
     grid, precision = equation.grid, _precision(equation, None)
     structure = jax.ShapeDtypeStruct(grid.shape, precision)
-    capacity = cast_tree(equation.capacity, precision)
-    fields = [(source.field(structure), source.signal) for source in varying_part(equation.source)]
+    capacity = only_active(grid, cast_tree(equation.capacity, precision), 1.0)
+    sources = varying_part(equation.source)
+    fields = [(only_active(grid, source.field(structure)), source.signal) for source in sources]
     return tuple((field if capacity is None else field / capacity, signal) for field, signal in fields)
 
 
@@ -130,15 +142,16 @@ def add_optional(first: Array | None, second: Array | None) -> Array | None:
 
 
 def _prepared(equation: Any, transport: Transport | None) -> tuple[dict[str, Any], Any, Transport | None]:
-    """All parameters in one precision, the diffusivity as a tuple."""
+    """All parameters in one precision, finite in all cells, the diffusivity as a tuple."""
     precision = _precision(equation, transport)
     names = ("diffusivity", "capacity", "reaction_rate")
-    cells = {name: cast_tree(getattr(equation, name), precision) for name in names}
+    cells = {name: only_active(equation.grid, cast_tree(getattr(equation, name), precision), 1.0) for name in names}
     cells["source"] = cast_tree(constant_part(equation.source), precision)
     if isinstance(cells["diffusivity"], jax.Array):
         cells["diffusivity"] = (cells["diffusivity"],) * equation.grid.ndim
     conditions = resolve_boundary(equation.boundary, equation.grid, CONDITIONS, type(equation).__name__)
-    return cells, cast_tree(conditions, precision), cast_tree(transport, precision)
+    transport = only_active(equation.grid, cast_tree(transport, precision))
+    return cells, cast_tree(conditions, precision), transport
 
 
 def _precision(equation: Any, transport: Transport | None) -> np.dtype:

@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact, PyTree
 
-from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
+from ..grid import AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, only_active, resolve_boundary
 from ..operator import (
     BlockOperator,
     FluxOperator,
@@ -104,12 +104,13 @@ class Wave(AbstractEquation):
         mobility, scale, conditions, source = self._prepared()
         inflow = wall_source(self.grid, (mobility,) * self.grid.ndim, conditions)
         total = add_optional(None if inflow is None else scale * inflow, source)
-        return None if total is None else jnp.broadcast_to(total, self.grid.shape)
+        return None if total is None else only_active(self.grid, jnp.broadcast_to(total, self.grid.shape))
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
         """The accelerations that vary in time."""
         structure = jax.ShapeDtypeStruct(self.grid.shape, self._precision())
-        return tuple((source.field(structure), source.signal) for source in varying_part(self.source))
+        sources = varying_part(self.source)
+        return tuple((only_active(self.grid, source.field(structure)), source.signal) for source in sources)
 
     def first_order_operator(self) -> BlockOperator:
         """`[[0, I], [A, 0]]` on a [`krylovpde.WaveState`][]: `(u, v)_t = (v, A u)`.
@@ -134,6 +135,7 @@ class Wave(AbstractEquation):
         conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
         parameters = (self.speed, self.density, conditions, constant_part(self.source))
         speed, density, conditions, source = cast_tree(parameters, self._precision())
+        speed, density = only_active(self.grid, (speed, density), 1.0)
         if density is None:
             # Geometry: the speed is the only parameter.
             return np.ones((), speed.dtype), speed**2, conditions, source

@@ -19,5 +19,11 @@ from ._checks import (
     is_concrete as is_concrete,
     known_false as known_false,
 )
+from ._mask import (
+    contains as contains,
+    inner_walls as inner_walls,
+    only_active as only_active,
+    open_faces as open_faces,
+)
 from ._radial import RadialGrid as RadialGrid
 from ._sensors import Sensors as Sensors

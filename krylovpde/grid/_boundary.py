@@ -101,7 +101,7 @@ class TotalFlux(AbstractCondition):
 
 
 class Boundary(eqx.Module):
-    """Different conditions on the lower and the upper side of the axes.
+    """Different conditions on the lower and the upper side of the axes, and on the edge of a mask.
 
     !!! Example
 
@@ -113,20 +113,26 @@ class Boundary(eqx.Module):
 
     lower: AbstractCondition | tuple[AbstractCondition, ...]
     upper: AbstractCondition | tuple[AbstractCondition, ...]
+    inner: AbstractCondition | None
 
     def __init__(
         self,
         lower: AbstractCondition | Sequence[AbstractCondition] | None = None,
         upper: AbstractCondition | Sequence[AbstractCondition] | None = None,
+        *,
+        inner: AbstractCondition | None = None,
     ):
         """The conditions of the lower and the upper faces.
 
         **Arguments:**
 
         - `lower`, `upper`: a condition for all axes, or a tuple with one per axis; `Neumann()` where left out.
+        - `inner`: a condition for the faces between active cells and others, on a grid with a mask. Its values are
+            numbers, or fields of `grid.shape` that are read in the cells beside these faces. Left out, nothing passes.
         """
         self.lower = _as_side(lower)
         self.upper = _as_side(upper)
+        self.inner = inner
 
 
 BoundaryLike: TypeAlias = AbstractCondition | Boundary | tuple[AbstractCondition, ...] | list[AbstractCondition] | None
@@ -144,7 +150,7 @@ def resolve_boundary(
     grid: AbstractGrid,
     allowed: tuple[type[AbstractCondition], ...],
     where: str,
-) -> tuple[tuple[AbstractCondition, AbstractCondition], ...]:
+) -> tuple[tuple[AbstractCondition, ...], ...]:
     """The conditions of each axis, `(lower, upper)`, checked.
 
     **Arguments:**
@@ -156,12 +162,13 @@ def resolve_boundary(
 
     **Returns:**
 
-    One pair per axis.
+    One pair per axis; `(lower, upper, inner)` where there is a condition on the edge of a mask.
 
     **Raises:**
 
     `TypeError` for something that is not a condition, `ValueError` for one that `where` does not know, a wrong number
-    of them, `Periodic` on one side only, or a value of a shape that is not the face's.
+    of them, `Periodic` on one side only, a value of a shape that is not the face's, or an inner condition without a
+    mask.
     """
     boundary = _as_side(boundary)
     lower, upper = (boundary.lower, boundary.upper) if isinstance(boundary, Boundary) else (boundary, boundary)
@@ -178,8 +185,18 @@ def resolve_boundary(
             message = f"`{where}(boundary=...)`: a radius is not periodic; the two sides of a RadialGrid never meet."
             raise ValueError(message)
         for condition in pair:
-            _check_condition(condition, axis, grid, allowed, where)
-    return pairs
+            _check_condition(condition, grid.shape[:axis] + grid.shape[axis + 1 :], f"on axis {axis}", allowed, where)
+    inner = boundary.inner if isinstance(boundary, Boundary) else None
+    if inner is None:
+        return pairs
+    if isinstance(inner, Periodic) or not grid.is_masked:
+        message = (
+            f"`{where}(boundary=Boundary(inner=...))` is for the faces beside cells that are not active, on a grid "
+            f"made with `active=`; it is not Periodic(). Got {inner!r} on {grid!r}."
+        )
+        raise ValueError(message)
+    _check_condition(inner, grid.shape, "at the edge of the mask", allowed, where)
+    return tuple((*pair, inner) for pair in pairs)
 
 
 def _per_axis(side: Any, grid: AbstractGrid, where: str) -> tuple[Any, ...]:
@@ -194,7 +211,7 @@ def _per_axis(side: Any, grid: AbstractGrid, where: str) -> tuple[Any, ...]:
     return side
 
 
-def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: str) -> None:
+def _check_condition(condition, face: tuple[int, ...], place: str, allowed, where: str) -> None:
     names = ", ".join(sorted(kind.__name__ for kind in allowed))
     if not isinstance(condition, AbstractCondition):
         message = (
@@ -205,11 +222,10 @@ def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: s
     if not isinstance(condition, allowed):
         message = f"`{where}(boundary=...)` does not know {type(condition).__name__}; it knows {names}."
         raise ValueError(message)  # noqa: TRY004 (a condition, but one that means nothing here)
-    face = grid.shape[:axis] + grid.shape[axis + 1 :]
     for name, value in vars(condition).items():
         if value is not None and value.shape not in ((), face):
             message = (
-                f"`{type(condition).__name__}({name}=...)` on axis {axis} has shape {value.shape}; a face there has "
+                f"`{type(condition).__name__}({name}=...)` {place} has shape {value.shape}; a face there has "
                 f"shape {face}. Give a number or an array over the face."
             )
             raise ValueError(message)

@@ -14,7 +14,7 @@ from .._solution import Solution
 from ..action import AbstractMethod, Driven, Observation
 from ..adjoint import AbstractAdjoint
 from ..equation import AbstractEquation, AbstractSource, WaveState
-from ..grid import is_concrete
+from ..grid import AbstractGrid, is_concrete, only_active
 from ._adaptive import Control
 from ._entrance import as_field, as_times, cast_like, check_square, choose, common_state, real_dtype, tolerances
 from ._integrator import AbstractIntegrator
@@ -60,7 +60,7 @@ def solve(
         [`krylovpde.Linear`][], [`krylovpde.ReactionDiffusion`][], [`krylovpde.Semilinear`][], or your own
         [`krylovpde.AbstractEquation`][].
     - `initial`: the state at `t0`: a field, or a [`krylovpde.WaveState`][] for equations of second order. Its precision
-        is that of the computation.
+        is that of the computation. On a grid with a mask what it has in cells that are not active is ignored.
     - `times`: absolute times: one number or a non-decreasing 1-D array, none before `t0`; repeats allowed.
     - `observe`: what to keep of the solution. `None`: the states. [`krylovpde.Sensors`][] or any lineax operator on the
         field: its outputs only, and nothing else is stored (for a `WaveState` it sees the displacement, unless it is an
@@ -82,7 +82,7 @@ def solve(
     _check_equation(equation)
     operator = equation.operator()
     check_square(operator, "solve")
-    fields = _as_fields(equation, initial, operator)
+    fields = _only_active(equation, _as_fields(equation, initial, operator))
     dtype = real_dtype(fields)
     fields = cast_like(fields, dtype)
     absolute, scalar = as_times(times, dtype, "times")
@@ -177,6 +177,12 @@ def _as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLi
         as_field(part, structure, f"initial.{name}")
         for part, name in zip(parts, ("displacement", "velocity"), strict=True)
     )
+
+
+def _only_active(equation: AbstractEquation, fields: tuple[PyTree[Array], ...]) -> tuple[PyTree[Array], ...]:
+    """States are zero in cells that are not active."""
+    grid = getattr(equation, "grid", None)
+    return only_active(grid, fields) if isinstance(grid, AbstractGrid) else fields
 
 
 def _as_start(t0: Any, dtype: Any) -> Array:
