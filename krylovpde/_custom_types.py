@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Inexact, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, PyTree, Real
 
 ArrayOrNumPy: TypeAlias = Array | np.ndarray
 """A JAX or a NumPy array: geometry is NumPy (concrete also under `jit`), parameters are JAX."""
@@ -35,6 +35,9 @@ Number: TypeAlias = int | float | np.integer | np.floating
 
 Numbers: TypeAlias = Sequence[Number] | np.ndarray
 """A list of such numbers."""
+
+Mask: TypeAlias = Bool[ArrayOrNumPy, "..."]
+"""Which cells of a grid belong to the domain: booleans of `grid.shape`, known while Python runs."""
 
 Structure: TypeAlias = PyTree[jax.ShapeDtypeStruct]
 """The shapes and dtypes of a field."""

@@ -94,9 +94,16 @@ def fast_diagonal(operator: FluxOperator, weight: Real[ArrayOrNumPy, "..."], shi
 
 
 def _mean_face(up: Array, down: Array, axis: int) -> Array:
-    """The geometric mean, over the other axes, of the symmetrised entry `sqrt(A[i, i+1] A[i+1, i])` of face i."""
-    mean = 0.5 * (jnp.log(up) + jnp.log(jnp.roll(down, -1, axis)))
-    return jnp.exp(jnp.mean(mean, axis=_others(up.ndim, axis)))
+    """The geometric mean, over the other axes, of the symmetrised entry `sqrt(A[i, i+1] A[i+1, i])` of face i.
+
+    Of the open faces; where all of them are closed (the last face of an axis, a mask) it is zero.
+    """
+    down, others = jnp.roll(down, -1, axis), _others(up.ndim, axis)
+    is_open = (up > 0) & (down > 0)
+    logarithms = 0.5 * (jnp.log(jnp.where(is_open, up, 1.0)) + jnp.log(jnp.where(is_open, down, 1.0)))
+    count = jnp.sum(is_open, axis=others).astype(up.dtype)
+    mean = jnp.exp(jnp.sum(logarithms, axis=others) / jnp.maximum(count, 1.0))
+    return jnp.where(count > 0, mean, 0.0)
 
 
 def _axis_matrix(grid: AbstractGrid, axis: int, entries: Array, growth: Array) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, is_concrete
+from ..grid import AbstractGrid, BoundaryLike, is_concrete, only_active
 from ..operator import AbstractScheme, Central, FluxOperator, Transport, cast_tree, common_precision
 from ..signal import AbstractSignal
 from ._base import AbstractEquation
@@ -107,6 +107,7 @@ def cell_peclet_number(grid: AbstractGrid, diffusivity: Any, velocity: tuple[Arr
     """The largest `|velocity| h / diffusivity` over cells and axes."""
     precision = common_precision(diffusivity, velocity)
     diffusivity, velocity = cast_tree((diffusivity, velocity), precision)
+    diffusivity, velocity = only_active(grid, diffusivity, 1.0), only_active(grid, velocity)
     kappas = (diffusivity,) * grid.ndim if isinstance(diffusivity, jax.Array) else diffusivity
     numbers = [
         jnp.max(jnp.abs(v) * jnp.asarray(grid.along(axis, grid.widths(axis)).astype(precision)) / kappa)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from ..grid import AbstractGrid, as_parameter, known_false
+from ..grid import AbstractGrid, as_parameter, known_false, only_active
 from ._source import as_sources
 
 
@@ -34,8 +34,9 @@ def as_positive(value: Any, grid: AbstractGrid, where: str) -> jax.Array:
     if jnp.iscomplexobj(array):
         message = f"`{where}` must be real and positive, got dtype {array.dtype}."
         raise ValueError(message)
-    if known_false(lambda a: a > 0.0, array):
-        message = f"`{where}` must be positive, its smallest value is {np.min(np.asarray(array)):.6g}."
+    if known_false(lambda a: only_active(grid, a, 1.0) > 0.0, array):
+        smallest = np.min(np.broadcast_to(array, grid.shape)[grid.active])
+        message = f"`{where}` must be positive, its smallest value is {smallest:.6g}."
         raise ValueError(message)
     return array
 

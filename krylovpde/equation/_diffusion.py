@@ -17,6 +17,7 @@ from ..grid import (
     Robin,
     TotalFlux,
     driven_walls,
+    only_active,
     resolve_boundary,
 )
 from ..operator import FluxOperator, Transport, cast_tree, common_precision, flux_operator, wall_source
@@ -120,7 +121,8 @@ def finite_volume_forcing(equation: Any, transport: Transport | None = None) -> 
     if total is None:
         return None
     capacity = cells["capacity"]
-    return jnp.broadcast_to(total if capacity is None else total / capacity, equation.grid.shape)
+    total = total if capacity is None else total / capacity
+    return only_active(equation.grid, jnp.broadcast_to(total, equation.grid.shape))
 
 
 def finite_volume_driving(
@@ -138,6 +140,7 @@ def finite_volume_driving(
         precision,
         lambda conditions: wall_source(grid, cells["diffusivity"], conditions, transport),
     )
+    fields = [(only_active(grid, field), signal) for field, signal in fields]
     return tuple((field if capacity is None else field / capacity, signal) for field, signal in fields)
 
 
@@ -158,16 +161,17 @@ def add_optional(first: Array | None, second: Array | None) -> Array | None:
 
 
 def _prepared(equation: Any, transport: Transport | None) -> tuple[dict[str, Any], Any, Transport | None]:
-    """All parameters in one precision, the diffusivity as a tuple."""
+    """All parameters in one precision, finite in all cells, the diffusivity as a tuple."""
     grid = equation.grid
     conditions = resolve_boundary(equation.boundary, grid, CONDITIONS, type(equation).__name__)
     precision = _precision(equation, conditions, transport)
     names = ("diffusivity", "capacity", "reaction_rate")
-    cells = {name: cast_tree(getattr(equation, name), precision) for name in names}
+    cells = {name: only_active(grid, cast_tree(getattr(equation, name), precision), 1.0) for name in names}
     cells["source"] = cast_tree(constant_part(equation.source), precision)
     if isinstance(cells["diffusivity"], jax.Array):
         cells["diffusivity"] = (cells["diffusivity"],) * grid.ndim
-    return cells, cast_tree(conditions, precision), cast_tree(transport, precision)
+    transport = only_active(grid, cast_tree(transport, precision))
+    return cells, cast_tree(conditions, precision), transport
 
 
 def _precision(equation: Any, conditions: Any, transport: Transport | None) -> np.dtype:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, cell_volumes, resolve_boundary
+from ..grid import AbstractGrid, BoundaryLike, cell_volumes, driven_walls, resolve_boundary
 from ..operator import FluxOperator, ZeroOperator, cast, cast_tree, common_precision
+from ..signal import AbstractSignal
 from ._base import AbstractEquation
 from ._checks import as_diffusivity, as_positive, as_source, check_grid
 from ._diffusion import CONDITIONS, add_optional, as_boundary
 from ._frozen_diffusion import frozen_diffusion
-from ._signal import AbstractSignal
 from ._source import constant_part, varying_part
 
 
@@ -83,10 +83,19 @@ class NonlinearDiffusion(AbstractEquation):
         [`krylovpde.Diffusion`][].
         """
         check_grid(grid, "NonlinearDiffusion")
+        if grid.is_masked:
+            message = "`NonlinearDiffusion(grid)`: grids with cells that are not active are not supported here yet."
+            raise ValueError(message)
         self.grid = grid
         self.diffusivity = _as_function(diffusivity, "diffusivity", "the solution u")
         self.factor = None if factor is None else as_diffusivity(factor, grid, "NonlinearDiffusion(factor)")
         self.boundary = as_boundary(boundary, grid, "NonlinearDiffusion")
+        if driven_walls(self.boundary, grid, np.dtype(np.float32)):
+            message = (
+                "`NonlinearDiffusion(boundary=...)` has values that vary in time, which are supported for linear "
+                "equations only: what a wall lets in is not linear in its value here. Give numbers or arrays."
+            )
+            raise ValueError(message)
         self.capacity = None if capacity is None else as_positive(capacity, grid, "NonlinearDiffusion(capacity)")
         self.reaction = None if reaction is None else _as_function(reaction, "reaction", "(t, x, u)")
         self.source = as_source(source, grid, "NonlinearDiffusion(source)")

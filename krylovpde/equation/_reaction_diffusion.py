@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact, PyTree, Real
 
-from ..grid import AbstractGrid
+from ..grid import AbstractGrid, only_active
 from ..operator import BlockOperator
 from ..signal import AbstractSignal
 from ._base import AbstractEquation, merge_breakpoints
@@ -111,7 +111,12 @@ class ReactionDiffusion(AbstractEquation):
 
     def nonlinear(self, t: Any, u: PyTree) -> PyTree[Inexact[Array, "..."]]:
         """The reaction."""
-        return self.reaction(t, self.grid.coordinates, u)
+        if not self.grid.is_masked:
+            return self.reaction(t, self.grid.coordinates, u)
+        # A reaction need not be defined at zero: cells that are not active see the state of one that is.
+        first = np.unravel_index(np.argmax(self.grid.active), self.grid.shape)
+        seen = jtu.tree_map(lambda leaf: jnp.where(self.grid.active, leaf, leaf[first]), u)
+        return only_active(self.grid, self.reaction(t, self.grid.coordinates, seen))
 
     def _list(self) -> list[Diffusion]:
         return jtu.tree_leaves(self.species, is_leaf=_is_species)

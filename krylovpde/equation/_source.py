@@ -8,7 +8,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Inexact, PyTree
 
-from ..grid import AbstractGrid, as_parameter, broadcasts_to, known_false
+from ..grid import AbstractGrid, as_parameter, broadcasts_to, contains, is_concrete, only_active
 from ..operator import cast
 from ..signal import AbstractSignal, AbstractSource, as_signal
 
@@ -62,7 +62,8 @@ class PointSource(AbstractSource):
 
     A product of cubic B-splines along the axes, two cells wide to each side and mirrored at the walls: twice
     continuously differentiable in the position where the grid is uniform, of integral 1 to rounding wherever it
-    stands, and within the grid's own second order of a true point. Derivatives reach the position.
+    stands, and within the grid's own second order of a true point. Derivatives reach the position. Beside cells that
+    are not active the kernel is cut off and made larger, within the first order that such an edge has.
 
     **Arguments:**
 
@@ -73,7 +74,7 @@ class PointSource(AbstractSource):
 
     **Raises:**
 
-    `ValueError` for a position of another shape, or known to lie outside of the grid.
+    `ValueError` for a position of another shape, or known to lie outside of the grid or in a cell that is not active.
     """
 
     grid: AbstractGrid
@@ -90,11 +91,10 @@ class PointSource(AbstractSource):
         if position.shape != (grid.ndim,):
             message = f"`PointSource(position=...)` must have shape ({grid.ndim},), got {position.shape}."
             raise ValueError(message)
-        lower, upper = (np.array([edges[end] for edges in grid.edges]) for end in (0, -1))
-        if known_false(lambda x: (x >= lower) & (x <= upper), position):
+        if is_concrete(position) and not contains(grid, np.asarray(position, np.float64)[None])[0]:
             message = (
-                f"`PointSource(position=...)`: {position} lies outside of the grid, which reaches from {lower} to "
-                f"{upper}."
+                f"`PointSource(position=...)`: {position} lies outside of the grid, or in a cell that is not active: "
+                f"{grid!r}."
             )
             raise ValueError(message)
         self.grid = grid
@@ -115,6 +115,7 @@ class PointSource(AbstractSource):
         for axis in range(self.grid.ndim):
             weights = _axis_kernel(self.grid, axis, position[axis])
             kernel = kernel * weights.reshape([-1 if i == axis else 1 for i in range(self.grid.ndim)])
+        kernel = only_active(self.grid, kernel)
         return kernel / jnp.sum(kernel * jnp.asarray(self.grid.cell_volumes, precision))
 
 

@@ -8,7 +8,17 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact
 
-from ..grid import Absorbing, AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
+from ..grid import (
+    Absorbing,
+    AbstractGrid,
+    BoundaryLike,
+    Dirichlet,
+    Neumann,
+    Periodic,
+    Robin,
+    only_active,
+    resolve_boundary,
+)
 from ..operator import (
     AbsorbedState,
     BlockOperator,
@@ -103,7 +113,7 @@ class Wave(AbstractEquation):
         mobility, scale, conditions, source = self._prepared()
         inflow = wall_source(self.grid, (mobility,) * self.grid.ndim, conditions)
         total = add_optional(None if inflow is None else scale * inflow, source)
-        return None if total is None else jnp.broadcast_to(total, self.grid.shape)
+        return None if total is None else only_active(self.grid, jnp.broadcast_to(total, self.grid.shape))
 
     def driving(self) -> tuple[tuple[Inexact[Array, "..."], AbstractSignal], ...]:
         """The accelerations and boundary values that vary in time."""
@@ -116,15 +126,16 @@ class Wave(AbstractEquation):
             return None if field is None else scale * field
 
         sources = [(source.field(structure), source.signal) for source in varying_part(self.source)]
-        return (*sources, *driven_inflow(self.boundary, self.grid, scale.dtype, inflow))
+        sources += driven_inflow(self.boundary, self.grid, scale.dtype, inflow)
+        return tuple((only_active(self.grid, profile), signal) for profile, signal in sources)
 
     def first_order_form(self) -> AbsorbedWave | None:
         """With damping or absorbing layers, the whole of it as an equation of first order; else `None`."""
         conditions = resolve_boundary(self.boundary, self.grid, CONDITIONS, "Wave")
         sides = [
             (axis, side, condition.width)
-            for axis, pair in enumerate(conditions)
-            for side, condition in zip((0, -1), pair, strict=True)
+            for axis, (lower, upper, *_) in enumerate(conditions)
+            for side, condition in ((0, lower), (-1, upper))
             if isinstance(condition, Absorbing)
         ]
         if not sides and self.damping is None:
@@ -169,6 +180,7 @@ class Wave(AbstractEquation):
         parameters = (self.speed, self.density, conditions, constant_part(self.source))
         # What varies in time does not count.
         speed, density, conditions, source = cast_tree(parameters, common_precision(parameters, self.damping))
+        speed, density = only_active(self.grid, (speed, density), 1.0)
         if density is None:
             # Geometry: the speed is the only parameter.
             return np.ones((), speed.dtype), speed**2, conditions, source

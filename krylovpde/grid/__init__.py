@@ -22,5 +22,11 @@ from ._boundary import (
     steady_condition as steady_condition,
 )
 from ._cartesian import Grid as Grid
+from ._mask import (
+    contains as contains,
+    inner_walls as inner_walls,
+    only_active as only_active,
+    open_faces as open_faces,
+)
 from ._radial import RadialGrid as RadialGrid
 from ._sensors import Sensors as Sensors

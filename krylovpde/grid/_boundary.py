@@ -147,7 +147,7 @@ class Absorbing(AbstractCondition):
 
 
 class Boundary(eqx.Module):
-    """Different conditions on the lower and the upper side of the axes.
+    """Different conditions on the lower and the upper side of the axes, and on the edge of a mask.
 
     !!! Example
 
@@ -159,20 +159,26 @@ class Boundary(eqx.Module):
 
     lower: AbstractCondition | tuple[AbstractCondition, ...]
     upper: AbstractCondition | tuple[AbstractCondition, ...]
+    inner: AbstractCondition | None
 
     def __init__(
         self,
         lower: AbstractCondition | Sequence[AbstractCondition] | None = None,
         upper: AbstractCondition | Sequence[AbstractCondition] | None = None,
+        *,
+        inner: AbstractCondition | None = None,
     ):
         """The conditions of the lower and the upper faces.
 
         **Arguments:**
 
         - `lower`, `upper`: a condition for all axes, or a tuple with one per axis; `Neumann()` where left out.
+        - `inner`: a condition for the faces between active cells and others, on a grid with a mask. Its values are
+            numbers, or fields of `grid.shape` that are read in the cells beside these faces. Left out, nothing passes.
         """
         self.lower = _as_side(lower)
         self.upper = _as_side(upper)
+        self.inner = inner
 
 
 BoundaryLike: TypeAlias = AbstractCondition | Boundary | tuple[AbstractCondition, ...] | list[AbstractCondition] | None
@@ -190,7 +196,7 @@ def resolve_boundary(
     grid: AbstractGrid,
     allowed: tuple[type[AbstractCondition], ...],
     where: str,
-) -> tuple[tuple[AbstractCondition, AbstractCondition], ...]:
+) -> tuple[tuple[AbstractCondition, ...], ...]:
     """The conditions of each axis, `(lower, upper)`, checked, with the constant part of their values.
 
     **Arguments:**
@@ -202,12 +208,14 @@ def resolve_boundary(
 
     **Returns:**
 
-    One pair per axis. What varies in time is left out: see `driven_walls`.
+    One pair per axis; `(lower, upper, inner)` where there is a condition on the edge of a mask. What varies in time is
+    left out: see `driven_walls`.
 
     **Raises:**
 
     `TypeError` for something that is not a condition, `ValueError` for one that `where` does not know, a wrong number
-    of them, `Periodic` on one side only, or a value of a shape that is not the face's.
+    of them, `Periodic` on one side only, a value of a shape that is not the face's, or an inner condition without a
+    mask.
     """
     pairs = _pairs(boundary, grid, where)
     for axis, pair in enumerate(pairs):
@@ -222,14 +230,18 @@ def resolve_boundary(
             message = f"`{where}(boundary=...)`: a radius is not periodic; the two sides of a RadialGrid never meet."
             raise ValueError(message)
         for condition in pair:
-            _check_condition(condition, axis, grid, allowed, where)
+            _check_condition(condition, grid.shape[:axis] + grid.shape[axis + 1 :], f"on axis {axis}", allowed, where)
         _check_layers(pair, axis, grid, where)
-    return tuple((steady_condition(lower), steady_condition(upper)) for lower, upper in pairs)
+    inner = _inner(boundary)
+    if inner is not None:
+        _check_inner(inner, grid, allowed, where)
+        pairs = tuple((*pair, inner) for pair in pairs)
+    return tuple(tuple(map(steady_condition, pair)) for pair in pairs)
 
 
 def driven_walls(
     boundary: BoundaryLike, grid: AbstractGrid, precision: Any
-) -> list[tuple[tuple[tuple[AbstractCondition, AbstractCondition], ...], AbstractSignal]]:
+) -> list[tuple[tuple[tuple[AbstractCondition, ...], ...], AbstractSignal]]:
     """What varies in time of a checked boundary: conditions whose only value is one profile, and the signal of each.
 
     The forcing is linear in the values, so each of these is a source of its own, beside that of `resolve_boundary`.
@@ -240,18 +252,48 @@ def driven_walls(
     - `grid`: the grid.
     - `precision`: a dtype, of the profiles.
     """
+    inner = _inner(boundary)
     pairs = _pairs(boundary, grid, "driven_walls")
-    nothing = [[_with_values(condition, lambda _: None) for condition in pair] for pair in pairs]
+    rows = [list(pair) if inner is None else [*pair, inner] for pair in pairs]
+    nothing = [[_with_values(condition, lambda _: None) for condition in row] for row in rows]
     found = []
     for axis, pair in enumerate(pairs):
         face = grid.shape[:axis] + grid.shape[axis + 1 :]
         for side, condition in enumerate(pair):
-            for name, value in vars(condition).items():
-                for profile, signal in varying_values(value, face, precision):
-                    walls = [list(row) for row in nothing]
-                    walls[axis][side] = _replace(nothing[axis][side], name, profile)
-                    found.append((tuple((lower, upper) for lower, upper in walls), signal))
+            for replaced, signal in _driven_parts(condition, nothing[axis][side], face, precision):
+                walls = [list(row) for row in nothing]
+                walls[axis][side] = replaced
+                found.append((tuple(map(tuple, walls)), signal))
+    if inner is not None:
+        # The edge of a mask is one wall, whatever the axis.
+        for replaced, signal in _driven_parts(inner, nothing[0][-1], grid.shape, precision):
+            found.append((tuple((*row[:-1], replaced) for row in nothing), signal))
     return found
+
+
+def _driven_parts(
+    condition: AbstractCondition, silent: AbstractCondition, face: tuple[int, ...], precision: Any
+) -> list[tuple[AbstractCondition, AbstractSignal]]:
+    """The condition with one profile at a time in the place of its values, and the signals."""
+    return [
+        (_replace(silent, name, profile), signal)
+        for name, value in vars(condition).items()
+        for profile, signal in varying_values(value, face, precision)
+    ]
+
+
+def _inner(boundary: BoundaryLike) -> AbstractCondition | None:
+    return boundary.inner if isinstance(boundary, Boundary) else None
+
+
+def _check_inner(inner: AbstractCondition, grid: AbstractGrid, allowed: Any, where: str) -> None:
+    if isinstance(inner, Periodic | Absorbing) or not grid.is_masked:
+        message = (
+            f"`{where}(boundary=Boundary(inner=...))` is for the faces beside cells that are not active, on a grid "
+            f"made with `active=`; it is neither Periodic() nor Absorbing(). Got {inner!r} on {grid!r}."
+        )
+        raise ValueError(message)
+    _check_condition(inner, grid.shape, "at the edge of the mask", allowed, where)
 
 
 def steady_condition(condition: AbstractCondition) -> AbstractCondition:
@@ -279,8 +321,11 @@ def _pairs(boundary: BoundaryLike, grid: AbstractGrid, where: str) -> tuple[tupl
 
 def _check_layers(pair: tuple[Any, Any], axis: int, grid: AbstractGrid, where: str) -> None:
     widths = [condition.width for condition in pair if isinstance(condition, Absorbing)]
-    if widths and isinstance(grid, RadialGrid):
-        message = f"`{where}(boundary=...)`: Absorbing layers lie on Cartesian grids, not on a RadialGrid."
+    if widths and (isinstance(grid, RadialGrid) or grid.is_masked):
+        message = (
+            f"`{where}(boundary=...)`: Absorbing layers lie on Cartesian grids whose cells are all active, not on "
+            f"{grid!r}."
+        )
         raise ValueError(message)
     if sum(widths) > grid.shape[axis]:
         message = (
@@ -303,7 +348,7 @@ def _per_axis(side: Any, grid: AbstractGrid, where: str) -> tuple[Any, ...]:
     return side
 
 
-def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: str) -> None:
+def _check_condition(condition, face: tuple[int, ...], place: str, allowed, where: str) -> None:
     names = ", ".join(sorted(kind.__name__ for kind in allowed))
     if not isinstance(condition, AbstractCondition):
         message = (
@@ -314,7 +359,6 @@ def _check_condition(condition, axis: int, grid: AbstractGrid, allowed, where: s
     if not isinstance(condition, allowed):
         message = f"`{where}(boundary=...)` does not know {type(condition).__name__}; it knows {names}."
         raise ValueError(message)  # noqa: TRY004 (a condition, but one that means nothing here)
-    face = grid.shape[:axis] + grid.shape[axis + 1 :]
     for name, value in vars(condition).items():
         if name not in _STRUCTURE:
-            check_face_value(value, face, f"{type(condition).__name__}({name}=...)` on axis {axis}")
+            check_face_value(value, face, f"{type(condition).__name__}({name}=...)` {place}")

@@ -13,10 +13,13 @@ from jaxtyping import Array, Inexact
 
 from .._parameter import is_concrete
 from ._base import AbstractGrid
+from ._mask import contains, only_active
 
 
 class Sensors(lx.AbstractLinearOperator):
     """What point sensors see of a field: multilinear between cell centres, constant beyond the outermost ones.
+
+    Beside cells that are not active the others' weights are made larger, so that constants are seen exactly.
 
     A linear operator from fields of `grid.shape` to arrays of `(n,)`; `sensors.mv(u)` or `sensors(u)`. It knows its
     transpose. The error of the interpolation is of second order in the cell size. On a radial grid points are radii.
@@ -47,7 +50,8 @@ class Sensors(lx.AbstractLinearOperator):
 
         **Raises:**
 
-        `ValueError` for points of another shape, not finite, or outside the grid; `TypeError` for traced points.
+        `ValueError` for points of another shape, not finite, outside the grid or in a cell that is not active;
+        `TypeError` for traced points.
         """
         if not is_concrete(points):
             message = "`Sensors(points=...)`: the points are static, but were traced by JAX. Make them outside of jit."
@@ -58,13 +62,14 @@ class Sensors(lx.AbstractLinearOperator):
         if array.ndim != 2 or array.shape[1] != grid.ndim or array.shape[0] == 0:
             message = f"`Sensors(points=...)` must have shape (n, {grid.ndim}) with n > 0, got {array.shape}."
             raise ValueError(message)
-        lower, upper = (np.array([edges[end] for edges in grid.edges]) for end in (0, -1))
-        outside = ~np.all((array >= lower) & (array <= upper), axis=1)  # also true for NaN
+        outside = ~contains(grid, array)
         if np.any(outside):
             index = int(np.argmax(outside))
+            lower, upper = (np.array([edges[end] for edges in grid.edges]) for end in (0, -1))
             message = (
-                f"`Sensors(points=...)`: {int(outside.sum())} of {len(array)} points lie outside of the grid; the first"
-                f" is number {index} at {array[index]}; the grid reaches from {lower} to {upper}."
+                f"`Sensors(points=...)`: {int(outside.sum())} of {len(array)} points lie outside of the grid"
+                f"{' or in cells that are not active' if grid.is_masked else ''}; the first is number {index} at "
+                f"{array[index]}; the grid reaches from {lower} to {upper}."
             )
             raise ValueError(message)
         self.grid = grid
@@ -83,7 +88,7 @@ class Sensors(lx.AbstractLinearOperator):
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, " n"]:
         """The values at the points: a weighted sum of the `2^dimension` cells around each."""
-        field = self.grid.check_field(vector, "Sensors(u)")
+        field = only_active(self.grid, self.grid.check_field(vector, "Sensors(u)"))
         # Indices per axis, not into a ravelled field: that would gather a sharded one.
         corners = [
             field[tuple(indices)] * jnp.asarray(weights).astype(field.dtype) for indices, weights in _corners(self)
@@ -146,8 +151,10 @@ def _corner_table(grid: AbstractGrid, num_points: int, points_bytes: bytes) -> t
     for sides in it.product((0, 1), repeat=grid.ndim):
         indices = tuple(per_axis[axis][0][side] for axis, side in enumerate(sides))
         weights = np.prod([per_axis[axis][1][side] for axis, side in enumerate(sides)], axis=0)
-        table.append((indices, weights))
-    return tuple(table)
+        table.append((indices, weights * grid.active[indices]))
+    total = sum(weights for _, weights in table)
+    # The products of a bracket's weights add up to 1 already, to rounding.
+    return tuple((indices, weights / total if grid.is_masked else weights) for indices, weights in table)
 
 
 def _corners(sensors: Sensors) -> tuple:

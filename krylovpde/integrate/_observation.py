@@ -8,13 +8,15 @@ import lineax as lx
 from jaxtyping import Array, PyTree
 
 from ..equation import AbstractEquation, WaveState
+from ..grid import AbstractGrid, only_active
 from ._entrance import as_field
 
 
 def as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLinearOperator):
+    """The components of the state; zero in cells that are not active."""
     structure = operator.in_structure()
     if equation.order == 1:
-        return (as_field(initial, structure, "initial"),)
+        return _only_active(equation, (as_field(initial, structure, "initial"),))
     if not isinstance(initial, WaveState):
         message = (
             f"`initial` of {type(equation).__name__}, an equation of second order in time, must be a "
@@ -22,10 +24,16 @@ def as_fields(equation: AbstractEquation, initial: Any, operator: lx.AbstractLin
         )
         raise TypeError(message)
     parts = (initial.displacement, initial.velocity)
-    return tuple(
+    fields = tuple(
         as_field(part, structure, f"initial.{name}")
         for part, name in zip(parts, ("displacement", "velocity"), strict=True)
     )
+    return _only_active(equation, fields)
+
+
+def _only_active(equation: AbstractEquation, fields: tuple[PyTree[Array], ...]) -> tuple[PyTree[Array], ...]:
+    grid = getattr(equation, "grid", None)
+    return only_active(grid, fields) if isinstance(grid, AbstractGrid) else fields
 
 
 def as_observation(observe: Any, order: int, operator: lx.AbstractLinearOperator):

@@ -66,7 +66,7 @@ def solve(
         [`krylovpde.Linear`][], [`krylovpde.ReactionDiffusion`][], [`krylovpde.Semilinear`][], or your own
         [`krylovpde.AbstractEquation`][].
     - `initial`: the state at `t0`: a field, or a [`krylovpde.WaveState`][] for equations of second order. Its precision
-        is that of the computation.
+        is that of the computation. On a grid with a mask what it has in cells that are not active is ignored.
     - `times`: absolute times: one number or a non-decreasing 1-D array, none before `t0`; repeats allowed.
     - `observe`: what to keep of the solution. `None`: the states. [`krylovpde.Sensors`][] or any lineax operator on the
         field: its outputs only, and nothing else is stored (for a `WaveState` it sees the displacement, unless it is an

@@ -14,6 +14,7 @@ from ..equation import AbstractEquation
 from ..krylov._space import norm, weighted
 from ..operator import FluxOperator, is_self_adjoint, spectral_bound, weight
 from ._entrance import as_field, check_square, tolerances
+from ._relative_solver import RelativeSolver, rms
 from ._solve_semilinear import is_semilinear
 
 _MAX_ITERATIONS = 10_000
@@ -50,6 +51,7 @@ def steady_state(
     if forcing is not None:
         right = jtu.tree_map(lambda leaf, like: leaf.astype(like.dtype), as_field(forcing, structure, "b"), structure)
     right = _unless_closed(operator, right)
+    operator = _with_unit_rows(operator)
     dtype = np.finfo(jtu.tree_leaves(structure)[0].dtype).dtype
     rtol, _ = tolerances(rtol, 0.0, dtype)
     if solver is None and lx.is_tridiagonal(operator):
@@ -66,8 +68,9 @@ def steady_state(
     system = lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag if symmetric else ())
     if solver is None:
         kind = lx.CG if symmetric else lx.BiCGStab
-        solver = kind(rtol=rtol, atol=0.0, norm=norm, max_steps=_MAX_ITERATIONS)
-    options = _preconditioner(operator, inner_product) if isinstance(solver, lx.CG | lx.BiCGStab) else {}
+        solver = RelativeSolver(kind(rtol=rtol, atol=rtol, norm=rms, max_steps=_MAX_ITERATIONS))
+    iterative = isinstance(solver, RelativeSolver | lx.CG | lx.BiCGStab)
+    options = _preconditioner(operator, inner_product) if iterative else {}
     return lx.linear_solve(system, weighted(right, inner_product), solver, options=options).value
 
 
@@ -100,6 +103,14 @@ def _unless_closed(operator: lx.AbstractLinearOperator, right: PyTree[Array]) ->
         "decays). Fix the field somewhere: a Dirichlet or Robin boundary, or a reaction rate."
     )
     return eqx.error_if(right, closed, message)
+
+
+def _with_unit_rows(operator: lx.AbstractLinearOperator) -> lx.AbstractLinearOperator:
+    """`-u = 0` in cells that are not active, where the rows of the operator are zero."""
+    if not isinstance(operator, FluxOperator) or not operator.grid.is_masked:
+        return operator
+    rows = -(~operator.grid.active).astype(operator.in_structure().dtype)
+    return FluxOperator(operator.grid, operator.faces, (*operator.diagonal, rows), operator.scale, operator.periodic)
 
 
 def _preconditioner(operator: lx.AbstractLinearOperator, inner_product: Any) -> dict[str, Any]:

@@ -7,13 +7,26 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from ..grid import AbstractCondition, AbstractGrid, BoundaryLike, Dirichlet, Neumann, Periodic, Robin, resolve_boundary
+from ..grid import (
+    AbstractCondition,
+    AbstractGrid,
+    BoundaryLike,
+    Dirichlet,
+    Neumann,
+    Periodic,
+    Robin,
+    inner_walls,
+    only_active,
+    open_faces,
+    resolve_boundary,
+)
 from ._flux import FluxOperator
 from ._kernel import Coefficient, FaceCoefficients, following
 from ._scheme import AbstractScheme, Central
 from ._walls import Wall, wall
 
-Conditions: TypeAlias = tuple[tuple[AbstractCondition, AbstractCondition], ...]
+# `(lower, upper)` per axis, or `(lower, upper, inner)`.
+Conditions: TypeAlias = tuple[tuple[AbstractCondition, ...], ...]
 
 
 class Transport(NamedTuple):
@@ -39,8 +52,11 @@ def flux_operator(
     - `grid`: where.
     - `diffusivity`: one per axis, numbers as arrays of shape `()` or arrays of `grid.shape`; all of one precision. A
         NumPy number is geometry: its coefficients are constants of the operator, no leaves.
-    - `conditions`: `(lower, upper)` per axis.
+    - `conditions`: `(lower, upper)` per axis, or `(lower, upper, inner)`.
     - `transport`, `reaction`, `scale`: in the same precision, or `None`.
+
+    Parameters have to be finite in cells that are not active, too (`only_active`). Faces beside these are closed, and
+    the rows of `A` are zero there.
 
     **Returns:**
 
@@ -54,7 +70,9 @@ def flux_operator(
             coefficients = _divide(coefficients, float(grid.cell_measures(axis)[0]))
         faces.append(coefficients)
         sinks += [-part.sink for part in _axis_walls(grid, axis, kappa, conditions, transport) if part.sink is not None]
-    diagonal = _collect(sinks if reaction is None else [*sinks, _to_field_rank(reaction, grid)])
+    if reaction is not None:
+        sinks.append(_to_field_rank(_in_active_cells(reaction, grid), grid))
+    diagonal = _collect(sinks)
     scale = None if scale is None else jnp.asarray(_to_field_rank(scale, grid))
     periodic_axes = tuple(isinstance(pair[0], Periodic) for pair in conditions)
     return FluxOperator(grid, tuple(faces), diagonal, scale, periodic_axes)
@@ -108,10 +126,20 @@ def _face_coefficients(
 ) -> FaceCoefficients:
     exchange = conductance(grid, axis, periodic, kappa)
     if transport is None:
-        return FaceCoefficients(exchange)
+        return _closed(FaceCoefficients(exchange), grid, axis, periodic)
     velocity = _face_velocity(grid, axis, periodic, transport.velocity[axis])
     carried = transport.scheme.coefficients(grid, axis, periodic, velocity)
-    return carried._replace(exchange=carried.exchange + exchange)
+    return _closed(carried._replace(exchange=carried.exchange + exchange), grid, axis, periodic)
+
+
+def _closed(coefficients: FaceCoefficients, grid: AbstractGrid, axis: int, periodic: bool) -> FaceCoefficients:
+    """Nothing passes the faces beside cells that are not active: the whole of what a mask means to the stencil."""
+    if not grid.is_masked:
+        return coefficients
+    faces = open_faces(grid, axis, periodic)
+    return FaceCoefficients(
+        *(None if values is None else values * faces.astype(values.dtype) for values in coefficients)
+    )
 
 
 def conductance(grid: AbstractGrid, axis: int, periodic: bool, kappa: Coefficient) -> Coefficient:
@@ -157,8 +185,16 @@ def _axis_walls(
 ) -> list[Wall]:
     velocity = None if transport is None else transport.velocity[axis]
     upwinded = (Central() if transport is None else transport.scheme).upwinded_outflow
-    sides = zip(conditions[axis], (0, -1), strict=True)
-    return [wall(condition, grid, axis, side, kappa, velocity, upwinded) for condition, side in sides]
+    lower, upper, *inner = conditions[axis]
+    places: list[tuple[AbstractCondition, int, np.ndarray | None]] = [(lower, 0, None), (upper, -1, None)]
+    for condition in inner:
+        periodic = isinstance(lower, Periodic)
+        places += [(condition, side, inner_walls(grid, axis, side, periodic)) for side in (0, -1)]
+    return [wall(condition, grid, axis, side, kappa, velocity, upwinded, edge) for condition, side, edge in places]
+
+
+def _in_active_cells(values: Coefficient, grid: AbstractGrid) -> Coefficient:
+    return only_active(grid, jnp.broadcast_to(values, grid.shape)) if grid.is_masked else values
 
 
 def _to_field_rank(values: Coefficient, grid: AbstractGrid) -> Coefficient:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..grid import open_faces
 from ._ellipse import Ellipse, Rows, around
 from ._flux import FluxOperator, stencil, weight_without_transpose
 from ._kernel import following, preceding
@@ -141,7 +142,6 @@ def _right_ends(operator: FluxOperator, rows: Rows, row_sums: tuple[Array, Array
 def _beside_wall(operator: FluxOperator) -> np.ndarray:
     beside = np.zeros(operator.grid.shape, bool)
     for axis, periodic in enumerate(operator.periodic):
-        if not periodic:
-            index = np.arange(operator.grid.shape[axis])
-            beside |= operator.grid.along(axis, (index == 0) | (index == index[-1]))
+        above = open_faces(operator.grid, axis, periodic)
+        beside |= ~(above & np.roll(above, 1, axis))
     return beside

@@ -9,7 +9,16 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
 
-from ..grid import AbstractGrid, BoundaryLike, Neumann, Periodic, cell_volumes, resolve_boundary
+from ..grid import (
+    AbstractGrid,
+    BoundaryLike,
+    Neumann,
+    Periodic,
+    cell_volumes,
+    only_active,
+    open_faces,
+    resolve_boundary,
+)
 from ._base import AbstractOperator
 from ._kernel import following, preceding
 from ._precision import apply_in_precision
@@ -22,8 +31,10 @@ class Gradient(AbstractOperator):
 
     Face fields have the shape of the grid: entry `j` belongs to the face between cells `j` and `j + 1`. The last entry
     along an axis is the wall, where the gradient is zero; on a periodic axis, the face between the last and the first
-    cell. `-Gradient` is the adjoint of [`krylovpde.Divergence`][], exactly, in the cell volumes and the face volumes
-    (area × distance of the centres): `<f, Gradient u>_faces = -<Divergence f, u>_cells`.
+    cell. It is zero beside cells that are not active.
+
+    `-Gradient` is the adjoint of [`krylovpde.Divergence`][], exactly, in the cell volumes and the face volumes (area ×
+    distance of the centres): `<f, Gradient u>_faces = -<Divergence f, u>_cells`.
     """
 
     grid: AbstractGrid
@@ -43,17 +54,15 @@ class Gradient(AbstractOperator):
 
     def mv(self, vector: Inexact[Array, "..."]) -> FaceFields:
         """A field in cells to a tuple of face fields, one per axis."""
-        u = self.grid.check_field(vector, "Gradient.mv(vector)")
+        u = only_active(self.grid, self.grid.check_field(vector, "Gradient.mv(vector)"))
         return tuple(self._along(u, axis) for axis in range(self.grid.ndim))
 
     def _along(self, u: Array, axis: int) -> Array:
         def jump(reciprocal: Array, u: Array) -> Array:
             return (following(u, axis, self.periodic[axis]) - u) * reciprocal
 
-        reciprocal = 1.0 / _distances(self.grid, axis)
-        if not self.periodic[axis]:
-            reciprocal[-1] = 0.0
-        return apply_in_precision(jump, self.grid.along(axis, reciprocal), u)
+        reciprocal = self.grid.along(axis, 1.0 / _distances(self.grid, axis))
+        return apply_in_precision(jump, reciprocal * open_faces(self.grid, axis, self.periodic[axis]), u)
 
     def in_structure(self) -> jax.ShapeDtypeStruct:
         """A field."""
@@ -82,8 +91,8 @@ class Divergence(AbstractOperator):
     r"""`div f` in the cells, of fluxes `f` per unit area on the faces between them.
 
     Face fields are those of [`krylovpde.Gradient`][]. Nothing passes the walls: the last entry along an axis that is
-    not periodic is not read. So `Σ_i V_i (Divergence f)_i = 0` to rounding, and `Divergence @ Gradient` is the
-    [`krylovpde.Laplacian`][] with `Neumann()`.
+    not periodic is not read, nor is any beside a cell that is not active. So `Σ_i V_i (Divergence f)_i = 0` to
+    rounding, and `Divergence @ Gradient` is the [`krylovpde.Laplacian`][] with `Neumann()`.
     """
 
     grid: AbstractGrid
@@ -121,11 +130,9 @@ class Divergence(AbstractOperator):
             through = areas * flux
             return (through - preceding(through, axis, periodic)) * reciprocal
 
-        areas = self.grid.face_areas(axis)[1:].copy()
-        if not periodic:
-            areas[-1] = 0.0
-        reciprocal = 1.0 / self.grid.cell_measures(axis)
-        return apply_in_precision(outflow, (self.grid.along(axis, areas), self.grid.along(axis, reciprocal)), flux)
+        areas = self.grid.along(axis, self.grid.face_areas(axis)[1:]) * open_faces(self.grid, axis, periodic)
+        reciprocal = self.grid.along(axis, 1.0 / self.grid.cell_measures(axis))
+        return apply_in_precision(outflow, (areas, reciprocal), flux)
 
     def in_structure(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         """A tuple of face fields."""
@@ -154,7 +161,7 @@ class Divergence(AbstractOperator):
 def face_volumes(grid: AbstractGrid, axis: int) -> Inexact[np.ndarray, "..."]:
     """The volume that belongs to each face across `axis`: its area times the distance of the centres beside it."""
     along = grid.along(axis, grid.face_areas(axis)[1:] * _distances(grid, axis))
-    across = grid.cell_volumes / grid.along(axis, grid.cell_measures(axis))
+    across = cell_volumes(grid, np.dtype(np.float64)) / grid.along(axis, grid.cell_measures(axis))
     return along * across
 
 
@@ -166,7 +173,7 @@ def _distances(grid: AbstractGrid, axis: int) -> np.ndarray:
 
 def _periodic_axes(grid: AbstractGrid, boundary: BoundaryLike, where: str) -> tuple[bool, ...]:
     conditions = resolve_boundary(boundary, grid, (Neumann, Periodic), where)
-    return tuple(isinstance(lower, Periodic) for lower, _ in conditions)
+    return tuple(isinstance(lower, Periodic) for lower, *_ in conditions)
 
 
 def _dtype(dtype: DTypeLike | None) -> np.dtype:

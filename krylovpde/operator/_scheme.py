@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ..grid import AbstractGrid
+from ..grid import AbstractGrid, open_faces
 from ._kernel import Coefficient, FaceCoefficients
 
 
@@ -47,8 +47,8 @@ class Upwind(AbstractScheme):
 
     `order=1` takes the value of the cell that the fluid comes from: monotone, with a numerical diffusion `|v| h / 2`.
     `order=3` takes the parabola with the averages of two cells upstream and one downstream (the linear scheme of
-    κ = 1/3; QUICK's relative): third order on uniform grids, small overshoots at jumps. Next to a wall, where the
-    second cell upstream is missing, it falls back to linear interpolation.
+    κ = 1/3; QUICK's relative): third order on uniform grids, small overshoots at jumps. Next to a wall, or to a cell
+    that is not active, where the second cell upstream is missing, it falls back to linear interpolation.
 
     Both are linear in the field. van Leer 1985, "Upwind-difference methods for aerodynamic problems".
     """
@@ -87,7 +87,7 @@ class Upwind(AbstractScheme):
         if self.order == 1:
             return FaceCoefficients(exchange=-backward, transport=velocity)
         alpha, beta, alpha_back, beta_back = (
-            _like(values, grid, axis, velocity) for values in _parabola(grid.widths(axis), periodic)
+            values.astype(velocity.dtype) for values in _parabola(grid, axis, periodic)
         )
         return FaceCoefficients(
             exchange=-(forward * beta + backward * (1.0 - beta_back)),
@@ -107,14 +107,15 @@ def _midpoint_fraction(grid: AbstractGrid, axis: int, periodic: bool) -> np.ndar
     return fraction if periodic else np.where(np.arange(len(widths)) < len(widths) - 1, fraction, 0.0)
 
 
-def _parabola(widths: np.ndarray, periodic: bool) -> tuple[np.ndarray, ...]:
+def _parabola(grid: AbstractGrid, axis: int, periodic: bool) -> tuple[np.ndarray, ...]:
     """`α, β` of the face above each cell, looking down, and `α', β'`, looking up.
 
     The parabola with the averages of cells U, C, D (upstream, the face's own, downstream) has on the face between C and
     D the value `u_C + β (u_D - u_C) + α (u_C - u_U)`, `β = h_C (h_U + h_C) / ((h_C + h_D) H)`,
     `α = h_C h_D / ((h_U + h_C) H)`, `H = h_U + h_C + h_D` (1/3 and 1/6 on a uniform grid).
     """
-    below, above, above2 = np.roll(widths, 1), np.roll(widths, -1), np.roll(widths, -2)
+    widths = grid.along(axis, grid.widths(axis))
+    below, above, above2 = (np.roll(widths, offset, axis) for offset in (1, -1, -2))
 
     def weights(upstream, centre, downstream):
         total = upstream + centre + downstream
@@ -123,11 +124,13 @@ def _parabola(widths: np.ndarray, periodic: bool) -> tuple[np.ndarray, ...]:
 
     alpha, beta = weights(below, widths, above)
     alpha_back, beta_back = weights(above2, above, widths)
-    if not periodic:
-        index, last = np.arange(len(widths)), len(widths) - 1
-        linear = widths / (widths + above)
-        first_face, last_face = index == 0, index >= last - 1
-        alpha, beta = np.where(first_face, 0.0, alpha), np.where(first_face, linear, beta)
-        alpha_back = np.where(last_face, 0.0, alpha_back)
-        beta_back = np.where(last_face, 1.0 - linear, beta_back)
-    return alpha, beta, alpha_back, beta_back
+    # Where the face between the two cells upstream is closed, the second one is not there: linear interpolation.
+    faces = open_faces(grid, axis, periodic)
+    seen_below, seen_above = np.roll(faces, 1, axis), np.roll(faces, -1, axis)
+    linear = widths / (widths + above)
+    return (
+        np.where(seen_below, alpha, 0.0),
+        np.where(seen_below, beta, linear),
+        np.where(seen_above, alpha_back, 0.0),
+        np.where(seen_above, beta_back, 1.0 - linear),
+    )

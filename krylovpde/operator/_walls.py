@@ -7,7 +7,8 @@ and `w` the velocity into the domain, per unit area
 
 Robin's `alpha u_b + beta T (u_b - u) = value` gives `u_b = (value + beta T u) / (alpha + beta T)`; Dirichlet is
 `alpha, beta = 1, 0` and Neumann `0, 1`. Both parts are made as fields that a mask confines to the outermost cells: a
-product, which is sharded as the field is, instead of slices, which are not.
+product, which is sharded as the field is, instead of slices, which are not. Where a grid has cells that are not active,
+the same holds for the faces beside them: walls in the midst of the field.
 """
 
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ def wall(
     diffusivity: Coefficient,
     velocity: Coefficient | None = None,
     upwinded_outflow: bool = False,
+    edge: np.ndarray | None = None,
 ) -> Wall:
     """The two parts of the inflow through one side.
 
@@ -46,6 +48,7 @@ def wall(
     - `diffusivity`: in the cells; broadcasts to a field.
     - `velocity`: along the axis in the cells, or `None`.
     - `upwinded_outflow`: whether a fluid that leaves carries the value of the outermost cell, not that of the face.
+    - `edge`: the cells that have an inner wall on this side; `None` for the outer one.
 
     **Returns:**
 
@@ -54,11 +57,16 @@ def wall(
     if isinstance(condition, Periodic):
         return Wall(None, None)
     precision = np.finfo(diffusivity.dtype).dtype
-    factor = _area_over_volume(grid, axis, side, precision)
-    values = _values(condition, axis, grid.ndim, precision)
+    if edge is None:
+        factor = _area_over_volume(grid, axis, side, precision)
+        half_width = _half_width(grid, axis, side, precision)
+    else:
+        factor = _area_over_volume_inside(grid, axis, side, edge, precision)
+        half_width = grid.along(axis, grid.widths(axis) / 2).astype(precision)
+    values = _values(condition, axis, grid.ndim, precision, edge)
     if isinstance(condition, TotalFlux):
         return Wall(None, _times(factor, values["value"]))
-    diffusive, face = _diffusive_inflow(condition, values, diffusivity / _half_width(grid, axis, side, precision))
+    diffusive, face = _diffusive_inflow(condition, values, diffusivity / half_width)
     if velocity is None:
         return Wall(_times(factor, diffusive.sink), _times(factor, diffusive.source))
     advective = _advective_inflow(face, velocity if side == 0 else -velocity, upwinded_outflow)
@@ -107,10 +115,12 @@ def _advective_inflow(face: Wall, inward: Coefficient, upwinded_outflow: bool) -
     return Wall(_plus(_times(entering, face.sink), -leaving), _times(entering, face.source))
 
 
-def _values(condition: AbstractCondition, axis: int, ndim: int, precision: np.dtype) -> dict[str, Any]:
+def _values(
+    condition: AbstractCondition, axis: int, ndim: int, precision: np.dtype, edge: np.ndarray | None = None
+) -> dict[str, Any]:
     """The numbers of a condition, shaped to broadcast against a field."""
     return {
-        name: None if value is None else _over_face(cast(value, precision), axis, ndim)
+        name: None if value is None else _over_face(cast(value, precision), axis, ndim, edge)
         for name, value in vars(condition).items()
     }
 
@@ -123,11 +133,21 @@ def _area_over_volume(grid: AbstractGrid, axis: int, side: int, precision: np.dt
     """`area / cell measure` in the outermost cells, zero in the others."""
     factor = np.zeros(grid.shape[axis])
     factor[side] = grid.face_areas(axis)[side] / grid.cell_measures(axis)[side]
-    return grid.along(axis, factor).astype(precision)
+    factor = grid.along(axis, factor).astype(precision)
+    return factor * grid.active if grid.is_masked else factor
 
 
-def _over_face(value: Array, axis: int, ndim: int) -> Array:
-    return value if value.ndim == 0 and ndim > 0 else jnp.expand_dims(value, axis)
+def _area_over_volume_inside(grid: AbstractGrid, axis: int, side: int, edge: np.ndarray, precision) -> np.ndarray:
+    """`area / cell measure` in the cells with an inner wall on one side, zero in the others."""
+    areas = grid.face_areas(axis)[:-1] if side == 0 else grid.face_areas(axis)[1:]
+    return grid.along(axis, areas / grid.cell_measures(axis)).astype(precision) * edge
+
+
+def _over_face(value: Array, axis: int, ndim: int, edge: np.ndarray | None) -> Array:
+    if value.ndim == 0 and ndim > 0:
+        return value
+    # Away from the walls a field of values is not read.
+    return jnp.expand_dims(value, axis) if edge is None else jnp.where(jnp.asarray(edge), value, 1.0)
 
 
 def _times(factor: Coefficient | None, value: Coefficient | None) -> Coefficient | None:

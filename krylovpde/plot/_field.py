@@ -26,7 +26,7 @@ def field(
     sensors: Shaped[ArrayLike, "sensors 2"] | None = None,
     sources: Shaped[ArrayLike, "sources 2"] | None = None,
 ) -> Any:
-    """Draw one field, cell by cell, in true proportions.
+    """Draw one field, cell by cell, in true proportions; cells that are not active stay blank.
 
     **Arguments:**
 
@@ -49,6 +49,7 @@ def field(
             f"plot.field draws fields of two-dimensional grids; got shape {values.shape} on grid.shape {grid.shape}."
         )
         raise ValueError(message)
+    values = _blank(grid, values)
     low, high = _limits([values], diverging) if limits is None else limits
     mesh = axes.pcolormesh(
         *grid.edges, values.T, cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, rasterized=True
@@ -91,12 +92,16 @@ def compare(
     """
     axes = list(axes)
     first = next(iter(fields.values()))
-    limits = _limits([np.asarray(first)], diverging=False)
+    limits = _limits([_blank(grid, np.asarray(first))], diverging=False)
     meshes = []
     for place, (title, values) in zip(axes, fields.items(), strict=True):
         options = {"limits": limits, "length_unit": length_unit, "sensors": sensors, "sources": sources}
         meshes.append(field(place, grid, values, title=title, **options))
     return axes[-1].figure.colorbar(meshes[0], ax=axes, label=with_unit(label, unit), shrink=0.9, aspect=30)
+
+
+def _blank(grid: AbstractGrid, values: np.ndarray) -> np.ndarray:
+    return np.ma.masked_where(~grid.active, values) if grid.is_masked else values
 
 
 def _limits(fields: Sequence[np.ndarray], diverging: bool) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from krylovpde.operator import Central, SparseOperator, Upwind
 
 UNIFORM = Grid((5, 4), (0.0, 0.0), (1.0, 2.0))
 GRADED = Grid.from_edges([[0.0, 0.1, 0.25, 0.5, 0.6], [0.0, 0.5, 0.8, 1.6]])
+HOLLOW = Grid((5, 4), (0.0, 0.0), (1.0, 2.0), active=np.arange(20).reshape(5, 4) % 7 != 2)
 RADIAL = RadialGrid(np.geomspace(0.1, 2.0, 7))
 MIXED = Boundary(lower=(Dirichlet(2.0), Robin(1.0, 0.5, 3.0)), upper=(Neumann(0.7), Neumann()))
 
@@ -39,6 +40,13 @@ EQUATIONS = {
         source=1.5,
     ),
     "diffusion periodic": lambda dtype: Diffusion(UNIFORM, _field(UNIFORM, 0, dtype), boundary=Periodic()),
+    "diffusion masked": lambda dtype: Diffusion(
+        HOLLOW,
+        jnp.where(HOLLOW.active, _field(HOLLOW, 0, dtype), jnp.nan),
+        boundary=Boundary(lower=Dirichlet(1.0), inner=Robin(1.0, 0.5, _field(HOLLOW, 1, dtype))),
+        capacity=jnp.where(HOLLOW.active, _field(HOLLOW, 2, dtype), 0.0),
+        source=2.0,
+    ),
     "diffusion radial": lambda dtype: Diffusion(
         RADIAL, _field(RADIAL, 0, dtype), boundary=Boundary(lower=Neumann(-1.0), upper=Dirichlet()), capacity=3.0
     ),

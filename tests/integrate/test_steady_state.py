@@ -34,6 +34,25 @@ def test_nothing_moves_there(name):
     np.testing.assert_allclose(rest.reshape(-1), exact, rtol=1e-7)
 
 
+def test_right_hand_sides_that_are_zero_somewhere():
+    """Boundary values without a source, and in reverse mode a single sensor: nothing converges by dividing by zero."""
+    sensors = kp.Sensors(PLANE, [[0.4, 0.7]])
+
+    def head(kappa, solve):
+        return sensors(solve(kp.Diffusion(PLANE, kappa, boundary=(kp.Dirichlet(1.0), kp.Dirichlet()))))[0]
+
+    def exact(equation):
+        return jnp.linalg.solve(equation.operator().as_matrix(), -equation.forcing().reshape(-1)).reshape(PLANE.shape)
+
+    def iterated(equation):
+        return kp.steady_state(equation, rtol=1e-10)
+
+    value, gradient = jax.value_and_grad(head)(jnp.asarray(KAPPA), iterated)
+    reference, expected = jax.value_and_grad(head)(jnp.asarray(KAPPA), exact)
+    np.testing.assert_allclose(value, reference, rtol=1e-9)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-10)
+
+
 def test_it_is_the_limit():
     equation = EQUATIONS["line"]()
     late = kp.solve(equation, jnp.zeros(LINE.shape), 5.0, rtol=1e-8).value

@@ -32,6 +32,7 @@ GRADED = Grid.from_edges([[0.0, 0.1, 0.25, 0.5, 0.6], [0.0, 0.5, 0.8, 1.6]])
 LINE = Grid(7, 0.0, 1.0)
 CUBE = Grid((3, 2, 4), (0, 0, 0), (1, 1, 1))
 CYLINDER = RadialGrid(np.linspace(0.0, 1.0, 7))
+HOLLOW = Grid((5, 4), (0.0, 0.0), (1.0, 2.0), active=np.arange(20).reshape(5, 4) % 7 != 2)
 SPHERE = RadialGrid(np.geomspace(0.1, 2.0, 7), dimension=3)
 MIXED = Boundary(lower=(Dirichlet(), Neumann()), upper=(Neumann(), Robin(1.0, 0.5)))
 
@@ -110,6 +111,10 @@ SQUARE = {
     "upwind 3": lambda dtype: _transport(UNIFORM, Upwind(3), (Dirichlet(), Neumann()), dtype),
     "upwind 3 periodic": lambda dtype: _transport(GRADED, Upwind(3), (Periodic(), Periodic()), dtype),
     "upwind 3 radial": lambda dtype: _transport(SPHERE, Upwind(3), (Neumann(),), dtype),
+    "upwind 3 masked": lambda dtype: _transport(
+        HOLLOW, Upwind(3), ((Periodic(), Periodic(), Dirichlet()), (Neumann(), Neumann(), Dirichlet())), dtype
+    ),
+    "laplacian masked": lambda dtype: Laplacian(HOLLOW, Boundary(inner=Dirichlet()), dtype=dtype),
     "sparse": lambda dtype: _sparse((6, 6), 0, dtype),
     "sparse self-adjoint": lambda dtype: _sparse((6, 6), 0, dtype, self_adjoint_tag, symmetric=True),
     "sparse long rows": _long_rows,
@@ -130,6 +135,8 @@ RECTANGULAR = {
     "sparse rectangular": lambda dtype: _sparse((4, 7), 2, dtype),
     "gradient": lambda dtype: Gradient(GRADED, dtype=dtype),
     "gradient periodic": lambda dtype: Gradient(GRADED, Periodic(), dtype=dtype),
+    "gradient masked": lambda dtype: Gradient(HOLLOW, dtype=dtype),
+    "divergence masked": lambda dtype: Divergence(HOLLOW, dtype=dtype),
     "divergence": lambda dtype: Divergence(GRADED, dtype=dtype),
     "divergence radial": lambda dtype: Divergence(SPHERE, dtype=dtype),
     "block rectangular": lambda dtype: BlockOperator(((_sparse((4, 7), 2, dtype), _sparse((4, 3), 3, dtype)),)),
