@@ -218,7 +218,3 @@ def test_failures_are_told():
     source = kp.Source(1.0, lambda t: t)
     with pytest.raises(ValueError, match=r"Lanczos.*Chebyshev"):
         kp.solve(kp.Diffusion(grid, 1.0, source=source), start, 1.0, method=kp.Lanczos())
-    # Neither an interval nor an ellipse is known: steps of an integrator remain.
-    unknown = kp.Linear(lx.MatrixLinearOperator(jnp.triu(jnp.ones((8, 8)))), source)
-    with pytest.raises(ValueError, match=r"Chebyshev.*Faber.*ETDRK4"):
-        kp.solve(unknown, start, 1.0)
