@@ -59,6 +59,42 @@ def test_coherent_state(tmp_path):
     assert found == pytest.approx(expected, rel=0.03)
 
 
+def test_fisher_kpp_is_certified():
+    """Diffusivity, rate and a neural reaction: Taylor's test passes for all of them together."""
+    run = _run("semilinear/fisher_kpp.py", "--size", 16)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].startswith("passed"), run.stdout
+
+
+@pytest.mark.slow
+def test_the_semilinear_gallery(tmp_path):
+    figure = tmp_path / "semilinear.png"
+    run = _run("semilinear/gallery.py", "--figure", figure, "--size", 48)
+    assert run.returncode == 0, run.stderr
+    assert figure.stat().st_size > 10_000
+    # On so few cells the front of Burgers is two cells wide, and that of porous Fisher half of one.
+    assert float(re.findall(r"Burgers: \d+ steps, error ([\d.e+-]+)", run.stdout)[0]) < 0.01
+    energies = [float(e) for e in re.findall(r"energies (.*)", run.stdout)[0].split(",")]
+    assert energies == sorted(energies, reverse=True)
+    speed, exact = map(float, re.findall(r"speed ([\d.]+) of ([\d.]+)", run.stdout)[0])
+    assert speed == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.slow
+def test_work_precision_of_semilinear_equations(tmp_path):
+    """Rows of every kind, and the figure."""
+    report, figure = tmp_path / "rows.json", tmp_path / "rows.png"
+    names = ["krylovpde ETDRK4", "Diffrax Tsit5", "Diffrax Kvaerno5", "Diffrax KenCarp3", "Diffrax driving ETDRK4"]
+    options = ["--size", 8, "--problems", "Burgers", "--methods", *names, "--tolerances", 1e-4, "--repeats", 1]
+    command = ["examples.against_diffrax.semilinear", *options, "--limit", 600, "--output", report, "--figure", figure]
+    run = _run("-m", *command)
+    assert run.returncode == 0, run.stderr
+    for row in json.loads(report.read_text())["rows"]:
+        assert row["value_error"] < 1e-2, row
+        assert row["gradient_error"] < 1e-2, row
+    assert figure.stat().st_size > 10_000
+
+
 @pytest.mark.slow
 def test_absorbing_layer(tmp_path):
     """At 60° a hundredth may come back, and no damping alone does as well as the layer."""

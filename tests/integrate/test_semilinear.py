@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
+from examples.against_diffrax.semilinear import problems
 
 GRID = kp.Grid((16,), (0.0,), (1.0,))
 X = GRID.coordinates[0]
@@ -93,6 +94,24 @@ def test_the_tolerance_is_met(name, rtol):
     error = distance(solution.value, exact("Fisher"))
     assert error < 3 * rtol
     assert solution.stats.error_estimate <= 1.001 * rtol
+
+
+@pytest.mark.slow
+@pytest.mark.standard_promotion
+@pytest.mark.parametrize("name", problems.PROBLEMS)
+def test_the_tolerance_is_met_elsewhere(name):
+    """Two dimensions, two species, a shock, and fourth order until before chaos amplifies: within ten times of it."""
+    case = problems.PROBLEMS[name](16)
+    equation = case.equation(jnp.ones(2))
+    solution = kp.solve(equation, case.initial, case.end, rtol=1e-5, max_steps=400)
+    assert solution.stats.method == "ETDRK4(Chebyshev)"
+    control = diffrax.PIDController(rtol=1e-10, atol=1e-10)
+    term = diffrax.ODETerm(equation.vector_field)
+    reference = diffrax.diffeqsolve(
+        term, diffrax.Dopri8(), 0.0, case.end, None, case.initial, stepsize_controller=control, max_steps=16384
+    ).ys
+    error = distance(case.seen(solution.value), case.seen(reference))
+    assert error < 1e-4
 
 
 def test_states_on_the_way():

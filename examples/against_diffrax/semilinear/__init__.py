@@ -1,0 +1,1 @@
+"""Work and precision on semilinear equations, values and gradients, beside Diffrax."""
