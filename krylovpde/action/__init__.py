@@ -25,15 +25,17 @@ from ._driven import (
     profile_of as profile_of,
 )
 from ._error_control import build as build
-from ._expansion import BLOCK as BLOCK, pull_signal as pull_signal
+from ._expansion import pull_signal as pull_signal
 from ._faber import Faber as Faber, has_known_range as has_known_range
 from ._faber_recurrence import (
     FaberRun as FaberRun,
     FaberSequence as FaberSequence,
-    coefficients_of as coefficients_of,
+    range_of as range_of,
     run_faber as run_faber,
 )
+from ._faber_series import pull_signal_on_ellipse as pull_signal_on_ellipse
 from ._grow import record_slots as record_slots
+from ._keep import BLOCK as BLOCK, along as along, in_blocks as in_blocks, product as product
 from ._lanczos import Lanczos as Lanczos
 from ._march import (
     Counters as Counters,
@@ -47,10 +49,7 @@ from ._record import Record as Record, Step as Step
 from ._recurrence import (
     Polynomials as Polynomials,
     Sequence as Sequence,
-    along as along,
     components_of as components_of,
-    in_blocks as in_blocks,
-    product as product,
     run_recurrences as run_recurrences,
 )
 from ._reduction import Reduction as Reduction, lift as lift

@@ -5,11 +5,18 @@ included, in every iteration. The loops of this package therefore do nothing in 
 functions, which stay scalar under `vmap`, whether any lane still works.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import lax
 from jaxtyping import Array
+
+# So many times are worked on at once: the temporaries of a transform are several times as large as its result.
+_TIMES = 8
 
 
 @jax.custom_batching.custom_vmap
@@ -57,3 +64,18 @@ def _(axis_size: int, in_batched: list[bool], *operands: Array) -> tuple[Any, bo
         return jax.lax.dynamic_update_index_in_dim(buffer, jnp.where(kept, value, old), inside, 0)
 
     return jax.vmap(write, in_axes=axes, axis_size=axis_size)(*operands), True
+
+
+def for_all_times(function: Callable[[Any], Any], operands: Any) -> Any:
+    """`function` for every time, a few at once: the last ones are filled up, so that it is compiled once."""
+    count = operands[0].size
+    if count <= _TIMES:
+        return jax.vmap(function)(operands)
+    batches = math.ceil(count / _TIMES)
+
+    def fold(leaf: Array) -> Array:
+        filled = jnp.concatenate([leaf, jnp.broadcast_to(leaf[-1:], (batches * _TIMES - count, *leaf.shape[1:]))])
+        return filled.reshape(batches, _TIMES, *leaf.shape[1:])
+
+    results = lax.map(jax.vmap(function), jtu.tree_map(fold, operands))
+    return jtu.tree_map(lambda leaf: leaf.reshape(batches * _TIMES, *leaf.shape[2:])[:count], results)

@@ -8,6 +8,10 @@ which holds for panels of any length: no step size, and nothing is stepped acros
 signal, and its transpose is the same walk in reverse.
 """
 
+import functools
+import math
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
@@ -15,6 +19,11 @@ from jaxtyping import Array, Inexact, Int, PyTree, Real
 
 from ..equation import Pieces
 from ._family import scalar_family
+
+# The first q members `t^-l F_l` at the points for a length, from whoever knows them better than from `t^q z`.
+Known = Callable[[Array], list[Array] | None]
+# Lengths that differ by less than this times `sqrt(eps)`, in units of the fastest oscillation, follow from one another.
+_NEAR = 0.3
 
 
 class Driven(eqx.Module):
@@ -63,19 +72,22 @@ class Walk(eqx.Module):
         order = jnp.lexsort((output < 0, panel))
         self.panel, self.output = panel[order], output[order]
         self.length = (moment - edges[panel])[order]
-        self.common = (ends - edges[:-1])[panels // 2]
+        # That in the middle of the time: panels beyond its end have no length.
+        middle = jnp.searchsorted(edges, 0.5 * edges[-1], side="right").astype(jnp.int32) - 1
+        self.common = (ends - edges[:-1])[jnp.clip(middle, 0, panels - 1)]
 
 
-def driven_values(order: int, signal: Pieces, times: Real[Array, " n"], points: Inexact[Array, " m"]) -> Array:
+def driven_values(
+    order: int, signal: Pieces, times: Real[Array, " n"], points: Inexact[Array, " m"], known: Known | None = None
+) -> Array:
     """`y_j(t_i, z_m)` from rest at time 0, of shape `(order, n, m)`; the points may be complex."""
     walk = Walk(signal.edges, times)
-    terms = signal.coefficients.shape[1]
-    table = _table_of(order, terms, walk, points)
+    stride = _Stride(order, signal.coefficients.shape[1], walk, points, known)
 
     def event(k, carry):
         y, out = carry
         panel, output = walk.panel[k], walk.output[k]
-        moved = _move(order, table(walk.length[k]), y, signal.coefficients[panel])
+        moved = stride(walk.length[k], y, signal.coefficients[panel])
         row = jnp.maximum(output, 0)
         out = out.at[:, row].set(jnp.where(output >= 0, moved, out[:, row]))
         return jnp.where(output >= 0, y, moved), out
@@ -86,12 +98,16 @@ def driven_values(order: int, signal: Pieces, times: Real[Array, " n"], points: 
 
 
 def driven_transpose(
-    order: int, signal: Pieces, times: Real[Array, " n"], points: Inexact[Array, " m"], cotangent: Array
+    order: int,
+    signal: Pieces,
+    times: Real[Array, " n"],
+    points: Inexact[Array, " m"],
+    cotangent: Array,
+    known: Known | None = None,
 ) -> Real[Array, "panels terms"]:
     """The cotangent of the signal's coefficients from one of `driven_values` (plain transpose, real part)."""
     walk = Walk(signal.edges, times)
-    terms = signal.coefficients.shape[1]
-    table = _table_of(order, terms, walk, points)
+    stride = _Stride(order, signal.coefficients.shape[1], walk, points, known)
     events = walk.panel.size
 
     def event(k, carry):
@@ -100,7 +116,7 @@ def driven_transpose(
         panel, output = walk.panel[k], walk.output[k]
         is_output = output >= 0
         seed = jnp.where(is_output, cotangent[:, jnp.maximum(output, 0)], adjoint)
-        back, change = _move_back(order, terms, table(walk.length[k]), seed)
+        back, change = stride.back(walk.length[k], seed)
         adjoint = jnp.where(is_output, adjoint + back, back)
         return adjoint, pulled.at[panel].add(change)
 
@@ -108,43 +124,97 @@ def driven_transpose(
     return lax.fori_loop(0, events, event, (start, jnp.zeros_like(signal.coefficients)))[1]
 
 
-def _table_of(order: int, terms: int, walk: Walk, points: Array):
-    """`length -> F_l(length, z)` for `l = 1 - q … q + terms - 1`; those of the common length are made once."""
+class _Stride(eqx.Module):
+    """From one event to the next, and back. The functions of the common length are made once.
 
-    def compute(length: Array) -> Array:
-        return scalar_family(order, 1 - order, order + terms - 1, length, points)
+    Equal panels differ by the rounding of their edges. What that does follows from the equation itself, `h + δ` being
+    `δ` after `h`; left out, the phases of hundreds of panels would add up what each of them misses.
+    """
 
-    common = compute(walk.common)
-    # At length zero the first q components stay what they are: F_0 = 1 in the rows of `scalar_family`.
-    nothing = jnp.zeros_like(common).at[order - 1].set(1.0)
-    # Lengths that differ by the rounding of the edges are the same: the phases differ by no more than theirs do.
-    near = 8 * jnp.finfo(walk.length.dtype).eps * jnp.max(jnp.abs(walk.length))
+    points: Array
+    walk: Walk
+    common: Array
+    known: Known | None
+    order: int = eqx.field(static=True)
+    terms: int = eqx.field(static=True)
 
-    def table(length: Array) -> Array:
-        kind = jnp.where(length == 0, 0, jnp.where(jnp.abs(length - walk.common) <= near, 1, 2))
-        return lax.switch(kind.astype(jnp.int32), [lambda _: nothing, lambda _: common, compute], length)
+    def __init__(self, order: int, terms: int, walk: Walk, points: Array, known: Known | None):
+        self.order, self.terms, self.walk, self.points, self.known = order, terms, walk, points, known
+        self.common = self._members(walk.common)
 
-    return table
+    def __call__(self, length: Array, y: Array, coefficients: Array) -> Array:
+        """The components at the event, from those at the panel's left edge."""
+        common, change = self.walk.common, length - self.walk.common
+
+        def equal(y: Array) -> Array:
+            moved = _move(self.order, self.common, y, coefficients)
+            force = coefficients @ jnp.stack(_powers(common, self.terms))
+            rate = [*moved[1:], self.points * moved[0] + force.astype(moved.dtype)]
+            return moved + jnp.stack([_times(change, part) for part in rate])
+
+        cases = [lambda y: y, equal, lambda y: _move(self.order, self._members(length), y, coefficients)]
+        return lax.switch(self._kind(length), cases, y)
+
+    def back(self, length: Array, seed: Array) -> tuple[Array, Array]:
+        """The transposes with respect to the components and the coefficients."""
+        common, change = self.walk.common, length - self.walk.common
+
+        def equal(seed: Array) -> tuple[Array, Array]:
+            moving = [_times(change, part) for part in seed]
+            moved = seed + jnp.stack([self.points * moving[-1], *moving[:-1]])
+            back, pulled = _move_back(self.order, self.terms, self.common, moved)
+            force = jnp.real(jnp.sum(moving[-1]))
+            return back, pulled + force * jnp.stack(_powers(common, self.terms))
+
+        def other(seed: Array) -> tuple[Array, Array]:
+            return _move_back(self.order, self.terms, self._members(length), seed)
+
+        nothing = jnp.zeros(self.terms, self.points.real.dtype)
+        return lax.switch(self._kind(length), [lambda seed: (seed, nothing), equal, other], seed)
+
+    def _members(self, length: Array) -> Array:
+        """`F_l(length, z)` for `l = 1 - q … q + terms - 1`."""
+        known = None if self.known is None else self.known(length)
+        return scalar_family(self.order, 1 - self.order, self.order + self.terms - 1, length, self.points, known)
+
+    def _kind(self, length: Array) -> Int[Array, ""]:
+        """0: no length; 1: the common one; 2: any other."""
+        fastest = jnp.max(jnp.abs(self.points)) ** (1.0 / self.order)
+        # What is left out, half the square of the change of a phase, is far below rounding.
+        near = _NEAR * math.sqrt(jnp.finfo(length.dtype).eps)
+        equal = jnp.abs(length - self.walk.common) * fastest <= near
+        return jnp.where(length == 0, 0, jnp.where(equal, 1, 2)).astype(jnp.int32)
 
 
 def _move(order: int, table: Array, y: Array, coefficients: Array) -> Array:
     moved = []
     for j in range(order):
-        own = sum((table[level - j + order - 1] * y[level] for level in range(order)), jnp.zeros_like(y[0]))
-        begin = 2 * order - 1 - j
-        rows = table[begin : begin + coefficients.size]
-        moved.append(own + jnp.tensordot(coefficients.astype(rows.dtype), rows, axes=1))
+        own = [table[level - j + order - 1] * y[level] for level in range(order)]
+        forced = [_times(c, table[2 * order - 1 - j + r]) for r, c in enumerate(coefficients)]
+        moved.append(functools.reduce(jnp.add, own + forced))
     return jnp.stack(moved)
 
 
 def _move_back(order: int, terms: int, table: Array, seed: Array) -> tuple[Array, Array]:
     """The transposes of `_move` with respect to the state and the coefficients."""
     back = [
-        sum((table[level - j + order - 1] * seed[j] for j in range(order)), jnp.zeros_like(seed[0]))
+        functools.reduce(jnp.add, [table[level - j + order - 1] * seed[j] for j in range(order)])
         for level in range(order)
     ]
-    change = jnp.zeros(terms, seed.dtype)
+    change = jnp.zeros(terms, seed.real.dtype)
     for j in range(order):
         begin = 2 * order - 1 - j
-        change = change + table[begin : begin + terms] @ seed[j]
-    return jnp.stack(back), jnp.real(change)
+        change = change + jnp.real(table[begin : begin + terms] @ seed[j])
+    return jnp.stack(back), change
+
+
+def _powers(length: Array, terms: int) -> list[Array]:
+    """`h^r / r!`."""
+    return [length**r / math.factorial(r) for r in range(terms)]
+
+
+def _times(number: Array, values: Array) -> Array:
+    """A real number times real or complex ones, without the products with zero."""
+    if not jnp.iscomplexobj(values):
+        return number * values
+    return lax.complex(number * values.real, number * values.imag)

@@ -75,6 +75,10 @@ class Forced(eqx.Module):
     ) -> Real[Array, " components"]:
         """The size of the result that a tolerance refers to: a share of the largest response of any mode."""
         del order, t, spectrum, rayleigh, chosen
+        return self.size(largest)
+
+    def size(self, largest: Array) -> Array:
+        """The same for one component, or for all."""
         return _WEAKEST * largest
 
     @property

@@ -2,8 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,10 +14,11 @@ from jax import lax
 from jaxtyping import Array, Inexact, Int, Real
 
 from ..equation import Pieces
-from ._batch import batch_max
-from ._driven import driven_transpose, driven_values
+from ._batch import batch_max, for_all_times
+from ._driven import Known, driven_transpose, driven_values
 from ._excitation import Forced, Released, closed_members
 from ._family import scalar_family
+from ._keep import whole_blocks
 from ._spectrum import Spectrum
 
 # Coefficients below this many units of rounding of the largest value are noise of the cosine transform.
@@ -26,12 +26,8 @@ _NOISE = 8.0
 # Lengths of the cosine transform: the shortest that is surely enough is taken. Each is a program of its own, so they
 # are few; a walk through a signal goes over as many nodes, so there one more pays.
 _LENGTHS = {"released": (1024,), "forced": (1024, 4096)}
-# So many times are transformed at once: the temporaries of a transform are several times as large as its result.
-_BATCH = 8
 # Powers of 1/i.
 _POWERS = np.array([1.0, -1.0j, -1.0, 1.0j])
-# Tables are as long as so many blocks of terms.
-BLOCK = 16
 
 
 class Expansion(eqx.Module):
@@ -100,10 +96,15 @@ def pull_signal(
 
 
 def _pull_signal(order: int, length: int, signal: Pieces, times: Array, spectrum: Spectrum, cotangent: Array) -> Array:
-    points = spectrum.at_angles(_nodes(length))
+    nodes = _nodes(length)
+    points = spectrum.at_angles(nodes)
     like = jax.ShapeDtypeStruct((order, times.size, length), points.dtype)
     (values,) = jax.linear_transpose(functools.partial(_series, spectrum), like)(cotangent[..., :length])
-    return driven_transpose(order, signal, times, points, values)
+    return driven_transpose(order, signal, times, points, values, _known(order, spectrum, nodes))
+
+
+def _known(order: int, spectrum: Spectrum, nodes: np.ndarray) -> Known:
+    return lambda length: closed_members(order, length, spectrum, nodes)
 
 
 def _transform_lengths(
@@ -149,7 +150,7 @@ def _expand(
     points = spectrum.at_angles(nodes)
     # The responses to signals come from one walk through all times each.
     forced = [
-        jnp.swapaxes(driven_values(order, excitation.signal, times, points), 0, 1)
+        jnp.swapaxes(driven_values(order, excitation.signal, times, points, _known(order, spectrum, nodes)), 0, 1)
         for excitation in excitations
         if isinstance(excitation, Forced)
     ]
@@ -163,7 +164,7 @@ def _expand(
             for excitation, rayleigh, place in zip(excitations, rayleighs, places, strict=True)
         ]
 
-    every = _for_all_times(at_time, (times, forced))
+    every = for_all_times(at_time, (times, forced))
     return tuple(
         _conclude(
             excitation, chosen, jtu.tree_map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows), length, padded, spectrum
@@ -197,21 +198,6 @@ def _values(
     return jnp.concatenate([members, *(response[chosen] for response in responses)]), places
 
 
-def _for_all_times(function: Callable[[Any], Any], operands: Any) -> Any:
-    """`function` for every time, a few at once: the last ones are filled up, so that it is compiled once."""
-    count = operands[0].size
-    if count <= _BATCH:
-        return jax.vmap(function)(operands)
-    batches = math.ceil(count / _BATCH)
-
-    def fold(leaf: Array) -> Array:
-        filled = jnp.concatenate([leaf, jnp.broadcast_to(leaf[-1:], (batches * _BATCH - count, *leaf.shape[1:]))])
-        return filled.reshape(batches, _BATCH, *leaf.shape[1:])
-
-    results = lax.map(jax.vmap(function), jtu.tree_map(fold, operands))
-    return jtu.tree_map(lambda leaf: leaf.reshape(batches * _BATCH, *leaf.shape[2:])[:count], results)
-
-
 def _conclude(
     excitation: Released | Forced, chosen: np.ndarray, rows: "_Rows", length: int, padded: int, spectrum: Spectrum
 ) -> Expansion:
@@ -225,7 +211,7 @@ def _conclude(
     coefficients = jnp.where(beyond, 0.0, rows.coefficients)
     if isinstance(excitation, Released):
         coefficients = _exact_at_rest(coefficients, chosen > excitation.level, spectrum)
-    coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, _whole_blocks(padded) - length)))
+    coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, whole_blocks(padded) - length)))
     # For the account of errors a velocity that rests is not held to the digits of its own smallness.
     expected = jnp.maximum(rows.scales, excitation.faintest * rows.largest)
     return Expansion(coefficients, terms, left + rounding, expected, needed < length - 2)
@@ -290,10 +276,6 @@ def _exact_at_rest(coefficients: Array, below: np.ndarray, spectrum: Spectrum) -
     residual = jnp.sum(coefficients, axis=-1)  # T_k(1) = 1
     applies = jnp.asarray(below)[:, None] & (spectrum.upper == 0)
     return coefficients.at[..., 0].add(-jnp.where(applies, residual, 0.0))
-
-
-def _whole_blocks(length: int) -> int:
-    return BLOCK * math.ceil(length / BLOCK)
 
 
 def _nodes(length: int) -> np.ndarray:

@@ -18,11 +18,11 @@ class Faber(AbstractMethod):
 
     $$a_1 F_{k+1} = (A - x_0) F_k - a_2 F_{k-1}.$$
 
-    No inner products and three vectors, whatever the duration; one recurrence serves all output times; the polynomial
-    is as accurate for rough data as for smooth ones. A flat ellipse, $b = 0$, is Chebyshev's method. For advection and
-    diffusion at moderate Péclet numbers the degree is about $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts
-    the cells that the flow crosses, along all axes. A Krylov space needs fewer applications where data are smooth, but
-    its inner products cost far more than they do.
+    No inner products and three vectors, whatever the duration; one recurrence serves all output times, and one any
+    signal of a source; the polynomial is as accurate for rough data as for smooth ones. A flat ellipse, $b = 0$, is
+    Chebyshev's method. For advection and diffusion at moderate Péclet numbers the degree is about
+    $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts the cells that the flow crosses, along all axes. A Krylov
+    space needs fewer applications where data are smooth, but its inner products cost far more than they do.
 
     The stencils of this package know their ellipse (`krylovpde.operator.numerical_range`). Absorbed waves know a
     rectangle, around which the ellipse is the higher the longer the duration: see the page on numerics. One that is

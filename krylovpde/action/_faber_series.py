@@ -9,36 +9,41 @@ semi-axes: what flows is carried over `t b` cells, and no polynomial of a lower 
 
 import functools
 import math
+from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, Real
+from jaxtyping import Array, Complex, Int, Real
 
+from ..equation import Pieces
 from ..operator import Ellipse
-from ._batch import batch_max
+from ._batch import batch_max, for_all_times
+from ._driven import driven_transpose, driven_values
+from ._excitation import Forced, Released
 from ._family import scalar_family
-from ._phase import cos_sin
+from ._keep import whole_blocks
+from ._phase import cos_sin, in_two_floats
 
 # Coefficients below this many units of rounding of the largest value are noise of the Fourier transform.
 NOISE = 8.0
-# Numbers of coefficients: the smallest that is surely enough is taken.
-_LENGTHS = (512, 2048)
-# Of the rates that the operator has, this share is taken for the slowest that data may have.
-_SMOOTHEST = 1e-3
+# Numbers of coefficients: the smallest that is surely enough is taken. Each is a program of its own, so they are few; a
+# walk through a signal is a long one, and goes over as many points for every panel.
+_LENGTHS = {"released": (512, 2048), "forced": (1024, 4096)}
 
 
 class FaberSeries(eqx.Module):
-    """`F_l(t_i, A) ≈ Σ_k c[i, k] F_k(A)`.
+    """`f_i(A) ≈ Σ_k c[0, i, k] F̃_k(A)` with `F̃_0 = 2 F_0`, for the functions of one start at all times.
 
-    * `coefficients`: real.   * `terms`: how many are used; even.
+    * `coefficients`: real; zero past the terms in use.   * `terms`: how many are used; even.
     * `error`: an estimate of truncation and rounding, for a start of length one.
     * `scales`: the sizes of the result that were expected, for a start of length one.
     * `resolved`: whether the length was enough.
     """
 
-    coefficients: Real[Array, "times length"]
+    coefficients: Real[Array, "1 times length"]
     terms: Int[Array, ""]
     error: Real[Array, " times"]
     scales: Real[Array, " times"]
@@ -50,12 +55,42 @@ class FaberSeries(eqx.Module):
         return self.terms // 2
 
 
-def expand_on_ellipse(level: int, times: Array, ellipse: Ellipse, rtol: float, length: int) -> FaberSeries:
-    """The series of `F_l(t, ·)`, `l = level`, for all times; `length` coefficients at most."""
-    lengths = sorted({min(candidate, length) for candidate in (*_LENGTHS, length)})
+def expand_on_ellipse(
+    excitation: Released | Forced, times: Array, ellipse: Ellipse, rtol: float, length: int
+) -> FaberSeries:
+    """The series of what a start becomes, `F_l(t, ·)` or the response to a signal; `length` coefficients at most."""
+    lengths, branch = _transform_lengths(isinstance(excitation, Forced), times, ellipse, rtol, length)
+    branches = [functools.partial(_expand, excitation, rtol, candidate, length) for candidate in lengths]
+    return lax.switch(branch, branches, times, ellipse)
+
+
+def pull_signal_on_ellipse(
+    signal: Pieces, times: Array, ellipse: Ellipse, cotangent: Real[Array, "1 times length"], rtol: float, length: int
+) -> Real[Array, "panels terms"]:
+    """The cotangent of a signal from one of the coefficients of its series (the transpose of `expand_on_ellipse`)."""
+    lengths, branch = _transform_lengths(True, times, ellipse, rtol, length)
+    branches = [functools.partial(_pull_signal, candidate) for candidate in lengths]
+    return lax.switch(branch, branches, signal, times, ellipse, cotangent[0])
+
+
+def _pull_signal(length: int, signal: Pieces, times: Array, ellipse: Ellipse, cotangent: Array) -> Array:
+    circle = _Circle(ellipse, length)
+
+    def at_time(operands: tuple[Array, Array]) -> Array:
+        like = jax.ShapeDtypeStruct(circle.points.shape, circle.points.dtype)
+        return jax.linear_transpose(_series, like)(operands[1])[0]
+
+    values = for_all_times(at_time, (times, cotangent[:, :length]))
+    return driven_transpose(1, signal, times, circle.points, values[None], circle.exponential)
+
+
+def _transform_lengths(
+    driven: bool, times: Array, ellipse: Ellipse, rtol: float, length: int
+) -> tuple[list[int], Int[Array, ""]]:
+    shorter = _LENGTHS["forced" if driven else "released"]
+    lengths = sorted({min(candidate, length) for candidate in (*shorter, length)})
     branch = jnp.searchsorted(jnp.asarray(lengths[:-1], times.dtype), _enough(times, ellipse, rtol))
-    branches = [functools.partial(_expand, level, rtol, candidate, length) for candidate in lengths]
-    return lax.switch(batch_max(branch.astype(jnp.int32)), branches, times, ellipse)
+    return lengths, batch_max(branch.astype(jnp.int32))
 
 
 def _enough(times: Array, ellipse: Ellipse, rtol: float) -> Array:
@@ -68,61 +103,127 @@ def _enough(times: Array, ellipse: Ellipse, rtol: float) -> Array:
     return 1.05 * mean + jnp.sqrt(2.0 * variance * digits) + digits * (1.0 + jnp.cbrt(mean) / 2.0) + 16.0
 
 
-def _expand(level: int, rtol: float, length: int, padded: int, times: Array, ellipse: Ellipse) -> FaberSeries:
-    coefficients, largest = _transform(level, times, ellipse, length)
-    scales = _scales(level, times, ellipse)
-    size = jnp.abs(coefficients)
-    eps = jnp.finfo(size.dtype).eps
-    # Long phases are rounded, in single precision not (see `_phase`).
-    phase = jnp.abs(times) * ellipse.imaginary if eps < 1e-10 else jnp.zeros_like(times)
-    noise = eps * (NOISE + phase / math.sqrt(length)) * largest
-    size = jnp.where(size > noise[:, None], size, 0.0)
-    weighted = size * _derivative_weights(times, ellipse, length)
-    tails = jnp.flip(jnp.cumsum(jnp.flip(weighted, axis=-1), axis=-1), axis=-1)
-    needed = jnp.max(jnp.sum(tails > rtol * scales[:, None], axis=-1, dtype=jnp.int32))
-    terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
-    left = jnp.where(terms < length, jnp.take(tails, jnp.minimum(terms, length - 1), axis=-1), 0.0)
-    rounding = eps * jnp.sqrt(terms.astype(size.dtype)) * scales + 2.0 * noise
-    coefficients = jnp.pad(coefficients, ((0, 0), (0, padded - length)))
-    expected = jnp.maximum(scales, _SMOOTHEST * largest)
-    return FaberSeries(coefficients, terms, left + rounding, expected, needed < length - 2)
+class _Circle(eqx.Module):
+    """The images of equidistant points on the upper half of the circle; the lower one is its mirror image.
 
-
-def _transform(level: int, times: Array, ellipse: Ellipse, length: int) -> tuple[Array, Array]:
-    """The coefficients, and the largest value on the ellipse.
-
-    On the upper half of the circle, the lower one is its mirror image. Coefficients of negative index, which would fold
-    back, decay like those of positive index times `(a₂/a₁)ᵏ`: twice as many nodes as coefficients keep them apart.
+    Coefficients of negative index, which would fold back, decay like those of positive index times `(a₂/a₁)ᵏ`: twice
+    as many points as coefficients keep them apart.
     """
-    angles = np.linspace(0.0, np.pi, length + 1)
-    t = times[:, None]
-    half = jnp.asarray(np.sin(angles / 2) ** 2, times.dtype)
-    # From the right end, so that what is far to the left is small to its own rounding.
-    real = (ellipse.centre + ellipse.real) - 2.0 * ellipse.real * half[None, :]
-    cosine, sine = cos_sin(times * ellipse.imaginary, np.sin(angles))
-    decay = jnp.exp(t * real)
-    height = ellipse.imaginary * jnp.asarray(np.sin(angles), times.dtype)
-    points = lax.complex(real, height[None, :])
-    values = scalar_family(1, level, level, t, points, [lax.complex(decay * cosine, decay * sine)])[0]
-    coefficients = jnp.fft.irfft(jnp.conj(values), 2 * length, axis=-1)[:, :length]
-    return coefficients, jnp.max(jnp.abs(values), axis=-1)
+
+    ellipse: Ellipse
+    length: int = eqx.field(static=True)
+
+    @property
+    def points(self) -> Complex[Array, " points"]:
+        return lax.complex(self.real, self.ellipse.imaginary * jnp.asarray(np.sin(self.angles), self.real.dtype))
+
+    @property
+    def real(self) -> Array:
+        """From the right end, so that what is far to the left is small to its own rounding."""
+        half = jnp.asarray(np.sin(self.angles / 2) ** 2, self.ellipse.real.dtype)
+        return (self.ellipse.centre + self.ellipse.real) - 2.0 * self.ellipse.real * half
+
+    @property
+    def angles(self) -> np.ndarray:
+        return np.linspace(0.0, np.pi, self.length + 1)
+
+    def exponential(self, t: Array) -> list[Array]:
+        """`exp(tz)`, its phase without rounding in single precision."""
+        radians, rest = in_two_floats(t, self.ellipse.imaginary)
+        cosine, sine = cos_sin(radians[None], np.sin(self.angles), rest[None])
+        decay = jnp.exp(t * self.real)
+        return [lax.complex(decay * cosine[0], decay * sine[0])]
 
 
-def _scales(level: int, times: Array, ellipse: Ellipse) -> Array:
-    """The size of the result that a tolerance refers to: that of the start; of sources the least that a grid has."""
+class _Row(NamedTuple):
+    """For one time: coefficients, their weighted sizes, how many are needed, noise, and sizes of the result."""
+
+    coefficients: Array
+    weighted: Array
+    needed: Array
+    noise: Array
+    scale: Array
+    expected: Array
+
+
+def _expand(
+    excitation: Released | Forced, rtol: float, length: int, padded: int, times: Array, ellipse: Ellipse
+) -> FaberSeries:
+    circle = _Circle(ellipse, length)
+    points = circle.points
+    operands = [times]
+    if isinstance(excitation, Forced):
+        # The responses to a signal come from one walk through all times.
+        operands += [driven_values(1, excitation.signal, times, points, circle.exponential)[0]]
+
+    def at_time(operands: list[Array]) -> _Row:
+        t, *response = operands
+        if isinstance(excitation, Forced):
+            values = response[0]
+        else:
+            values = scalar_family(1, excitation.level, excitation.level, t, points, circle.exponential(t))[0]
+        return _row(excitation, t, ellipse, rtol, _series(values), jnp.max(jnp.abs(values)))
+
+    rows = for_all_times(at_time, operands)
+    needed = jnp.max(rows.needed)
+    terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
+    beyond = jnp.arange(length, dtype=jnp.int32) >= terms
+    left = jnp.sum(jnp.where(beyond, rows.weighted, 0.0), axis=-1)
+    eps = jnp.finfo(left.dtype).eps
+    rounding = eps * jnp.sqrt(terms.astype(left.dtype)) * rows.scale + 2.0 * rows.noise
+    coefficients = jnp.where(beyond, 0.0, rows.coefficients)
+    coefficients = jnp.pad(coefficients, ((0, 0), (0, whole_blocks(padded) - length)))
+    return FaberSeries(coefficients[None], terms, left + rounding, rows.expected, needed < length - 2)
+
+
+def _row(
+    excitation: Released | Forced,
+    t: Array,
+    ellipse: Ellipse,
+    rtol: float,
+    coefficients: Array,
+    largest: Array,
+) -> _Row:
+    length = coefficients.size
+    eps = jnp.finfo(coefficients.dtype).eps
+    scale = jnp.maximum(_size(excitation, t, ellipse, largest), jnp.finfo(t.dtype).tiny)
+    # Long phases are rounded, in single precision not (see `_phase`).
+    phase = jnp.abs(t) * ellipse.imaginary if eps < 1e-10 else jnp.zeros_like(t)
+    noise = eps * (NOISE + math.sqrt(excitation.steps) + phase / math.sqrt(length)) * largest
+    size = jnp.abs(coefficients)
+    weighted = jnp.where(size > noise, size, 0.0) * _derivative_weights(t, ellipse, length)
+    tails = jnp.flip(jnp.cumsum(jnp.flip(weighted)))
+    needed = jnp.sum(tails > rtol * scale, dtype=jnp.int32)
+    return _Row(coefficients, weighted, needed, noise, scale, jnp.maximum(scale, excitation.faintest * largest))
+
+
+def _series(values: Array) -> Real[Array, " length"]:
+    """Coefficients from the values on the upper half of the circle; half the first one, which belongs to `2 F_0`."""
+    length = values.size - 1
+    coefficients = jnp.fft.irfft(jnp.conj(values), 2 * length)[:length]
+    return coefficients.at[0].multiply(0.5)
+
+
+def _size(excitation: Released | Forced, t: Array, ellipse: Ellipse, largest: Array) -> Array:
+    """The size of the result that a tolerance refers to.
+
+    That of the start; of constant sources the least that a grid has; of signals a share of the largest response.
+    """
+    if isinstance(excitation, Forced):
+        return excitation.size(largest)
     fastest = jnp.abs(ellipse.centre) + ellipse.real + ellipse.imaginary
-    shortest = jnp.minimum(jnp.abs(times), 1.0 / jnp.where(fastest > 0, fastest, 1.0))
-    return jnp.maximum(shortest**level / math.factorial(level), jnp.finfo(times.dtype).tiny)
+    shortest = jnp.minimum(jnp.abs(t), 1.0 / jnp.where(fastest > 0, fastest, 1.0))
+    return shortest**excitation.level / math.factorial(excitation.level)
 
 
-def _derivative_weights(times: Array, ellipse: Ellipse, length: int) -> Array:
+def _derivative_weights(t: Array, ellipse: Ellipse, length: int) -> Array:
     """How much larger `dF_k` is than `t dA`, the natural size of a derivative.
 
     A change `ε` of the operator moves its numerical range out by `ε`, `|w|` there to `1 + ε/|ψ'|`, and `F_k` grows like
     `|w|ᵏ`: with `|ψ'|` at least the shorter semi-axis, or `|w| - 1` about `sqrt(ε/a)` at the ends of a flat ellipse.
     """
-    k = jnp.arange(length, dtype=times.dtype)
-    t = jnp.abs(times)[:, None]
+    k = jnp.arange(length, dtype=t.dtype)
+    t = jnp.abs(t)
     longer = jnp.maximum(ellipse.real, ellipse.imaginary)
     shorter = jnp.minimum(ellipse.real, ellipse.imaginary)
     return jnp.maximum(1.0, jnp.minimum(k**2 / jnp.maximum(t * longer, 1.0), k / jnp.maximum(t * shorter, 1.0)))

@@ -60,17 +60,23 @@ def closed_forms(order: int, x: Array) -> list[Array]:
     return [level_zero, jnp.where(tiny, 1.0 + x / 6.0, level_one)]
 
 
-def _taylor_series(order: int, highest: int, x: Array) -> Array:
-    """The members `order … highest` for `|x| < 2` by Horner's rule, all at once on a new leading axis."""
+def _taylor_series(order: int, highest: int, x: Array) -> list[Array]:
+    """The members `order … highest` for `|x| < 2`: the last q by Horner's rule, others by `φ_l = 1/l! + x φ_(l+q)`.
+
+    Downwards nothing cancels, and a walk through the panels of a signal asks for eight members at thousands of points.
+    """
     inside = jnp.where(jnp.abs(x) < 2.0, x, jnp.zeros_like(x))
-    levels = range(order, highest + 1)
+    levels = np.arange(max(order, highest - order + 1), highest + 1)
     count = _NUM_TERMS[order] + 1
     terms = np.array([[1.0 / math.factorial(level + order * j) for j in range(count)] for level in levels])
     terms = terms.reshape((len(levels), count) + (1,) * x.ndim)
-    result = jnp.zeros((len(levels), *x.shape), x.dtype)
+    top = jnp.zeros((len(levels), *x.shape), x.dtype)
     for j in reversed(range(count)):
-        result = result * inside + jnp.asarray(terms[:, j], x.real.dtype).astype(x.dtype)
-    return result
+        top = top * inside + jnp.asarray(terms[:, j], x.real.dtype).astype(x.dtype)
+    members = list(top)
+    for level in range(highest - order, order - 1, -1):
+        members.insert(0, 1.0 / math.factorial(level) + inside * members[order - 1])
+    return members
 
 
 def matrix_family(order: int, lowest: int, highest: int, t: Array, matrix: Array) -> tuple[Array, Array]:

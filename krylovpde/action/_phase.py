@@ -15,8 +15,10 @@ _REST = 2 * np.pi - sum(_PARTS)
 _SPLIT = 4097.0  # 2^12 + 1: halves of a float of 24 bits
 
 
-def cos_sin(radians: Float[Array, " n"], factors: np.ndarray) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
-    """`cos(R_i s_k)` and `sin(R_i s_k)`; `factors`: s, double precision."""
+def cos_sin(
+    radians: Float[Array, " n"], factors: np.ndarray, rest: Float[Array, " n"] | None = None
+) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
+    """`cos(R_i s_k)` and `sin(R_i s_k)`; `factors`: s, double precision; `rest`: what R was rounded by."""
     if radians.dtype != jnp.float32:
         phase = radians[:, None] * jnp.asarray(factors, radians.dtype)
         return jnp.cos(phase), jnp.sin(phase)
@@ -25,6 +27,8 @@ def cos_sin(radians: Float[Array, " n"], factors: np.ndarray) -> tuple[Float[Arr
     r = radians[:, None]
     product, error = _exact_product(r, high)
     error = error + r * low
+    if rest is not None:
+        error = error + rest[:, None] * high
     turns = jnp.round(product * np.float32(1 / (2 * np.pi)))
     for part in _PARTS:
         product = product - turns * np.float32(part)
@@ -32,7 +36,14 @@ def cos_sin(radians: Float[Array, " n"], factors: np.ndarray) -> tuple[Float[Arr
     return jnp.cos(phase), jnp.sin(phase)
 
 
-def _exact_product(r: Array, high: np.ndarray) -> tuple[Array, Array]:
+def in_two_floats(first: Float[Array, "..."], second: Float[Array, "..."]) -> tuple[Array, Array]:
+    """A product and what it was rounded by; in double precision nothing, where nobody has to know."""
+    if first.dtype != jnp.float32:
+        return first * second, jnp.zeros_like(first * second)
+    return _exact_product(first, second)
+
+
+def _exact_product(r: Array, high: Array | np.ndarray) -> tuple[Array, Array]:
     """`r s` as the sum of two floats."""
     product = r * high
     s_top = np.float32(_SPLIT) * high

@@ -12,45 +12,39 @@ is accurate on the whole numerical range. The ellipse that holds that of `A` hol
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from ..action import (
-    FaberSequence,
-    Layout,
-    Pair,
-    Problem,
-    Ring,
-    along,
-    coefficients_of,
-    fill,
-    fill_with_gaps,
-    read_pair,
-)
+from ..action import FaberSequence, Layout, Pair, Problem, Ring, fill, fill_with_gaps, read_pair
 from ..krylov._space import add, scale
-from ..operator import parameter_vjp
 from ._engine import Wanted
+from ._seeds import Seeds, has_parameters, transposed_step, watch, weigh
 
 
 class FaberPulled(eqx.Module):
-    """Cotangents of operator, observation and one start; `remade`: pairs of forward terms made again."""
+    """Cotangents of operator, observation and one start; `remade`: pairs of forward terms made again.
+
+    `moments`: `<g_i, F̃_k v>`, the cotangents of the coefficients, where a signal's is wanted.
+    """
 
     operator: PyTree
     observation: PyTree
     start: PyTree[Array]
+    moments: Array | None
     remade: Array
 
 
 class _Adjoint(eqx.Module):
-    """`b_(k+2)` and `b_(k+1)` before step k, and the sums."""
+    """`b_(k+2)` and `b_(k+1)` before step k, the sums, and a block of seeds."""
 
     older: PyTree[Array]
     newer: PyTree[Array]
     operator: PyTree
     observation: PyTree
+    moments: Array | None
+    block: PyTree
 
 
 class _Pull(eqx.Module):
@@ -58,35 +52,26 @@ class _Pull(eqx.Module):
 
     problem: Problem
     ring: Ring
-    coefficients: Array
-    cotangents: PyTree[Array]
+    seeds: Seeds
     parameters: bool = eqx.field(static=True)
 
     def step(self, k, vector: PyTree[Array] | None, carry: _Adjoint) -> _Adjoint:
-        """`b_k`, and what `F_k v` adds to the sums; without vectors where no parameter asks for them."""
-        image, change = _apply(self.problem, vector, carry.newer)
-        b = add(self.seed(k), self.ring.next(image, carry.newer, carry.older))
+        """`b_k`, and what `F_k v` adds to the sums; without vectors where nobody asks for them."""
+        image, change = transposed_step(self.problem, vector if self.parameters else None, carry.newer)
+        carry = self.seen(k, vector, carry)
+        b = add(self.seeds(carry.block, k), self.ring.next(image, carry.newer, carry.older))
         operator = add(carry.operator, change)
-        return _Adjoint(carry.newer, b, operator, add(carry.observation, self.watched(k, vector)))
+        return _Adjoint(carry.newer, b, operator, carry.observation, carry.moments, carry.block)
 
-    def seed(self, k) -> PyTree[Array]:
-        """`g_k` as a field."""
-        observation = self.problem.observation
-        observed = self.observed(k)
-        return observed if observation is None else observation.operator.transpose().mv(observed)
-
-    def observed(self, k) -> PyTree[Array]:
-        """`g_k` as it is kept."""
-        numbers = coefficients_of(self.coefficients, k)
-        return jtu.tree_map(lambda g: jnp.sum(scale(along(numbers, g[0]), g), axis=0), self.cotangents)
-
-    def watched(self, k, vector: PyTree[Array] | None) -> PyTree:
-        """The cotangent of the observation's parameters from one vector, where it has any."""
-        theta, rest = eqx.partition(self.problem.observation, eqx.is_inexact_array)
-        if vector is None or not jtu.tree_leaves(theta):
-            return zeros_of(self.problem.observation)
-        _, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).operator.mv(vector), theta)
-        return pull(self.observed(k))[0]
+    def seen(self, k, vector: PyTree[Array] | None, carry: _Adjoint) -> _Adjoint:
+        """With the seed k in hand, and what `F_k v` adds to the sums of what is observed."""
+        block = self.seeds.refresh(carry.block, k)
+        observation, moments = carry.observation, carry.moments
+        if vector is not None:
+            watched = self.problem.observation if self.parameters else None
+            observation = add(observation, watch(watched, self.seeds, block, k, vector))
+            moments = weigh(moments, self.seeds, k, vector)
+        return _Adjoint(carry.older, carry.newer, carry.operator, observation, moments, block)
 
 
 def pull_faber(
@@ -96,28 +81,34 @@ def pull_faber(
     start: PyTree[Array],
     cotangents: PyTree[Array],
     wanted: Wanted,
-    max_degree: int,
+    weighed: bool,
+    sums: tuple[PyTree, PyTree],
 ) -> FaberPulled:
-    """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted."""
+    """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted.
+
+    `weighed`: whether the moments are, too. `sums`: those of operator (in units of `1 / a₁`) and observation so far.
+    """
     parameters = wanted.parameters and has_parameters(problem)
-    pull = _Pull(problem, ring, sequence.series.coefficients, cotangents, parameters)
+    pull = _Pull(problem, ring, Seeds(problem, sequence.series.coefficients, cotangents), parameters)
     zeros = jtu.tree_map(jnp.zeros_like, start)
-    carry = _Adjoint(zeros, zeros, zeros_of(problem.operator), zeros_of(problem.observation))
+    moments = jnp.zeros_like(pull.seeds.coefficients) if weighed else None
     pairs = pairs_back(sequence, wanted)
-    if parameters:
+    carry = _Adjoint(zeros, zeros, *sums, moments, pull.seeds.block(2 * pairs - 1))
+    remembered = parameters or weighed
+    if remembered:
         assert sequence.checkpoints is not None
-        carry, remade = _through_levels(pull, sequence, pairs, Layout(max_degree), carry)
+        carry, remade = _through_levels(pull, sequence, pairs, carry)
         first = read_pair(sequence.checkpoints, 0)[1]
     else:
         carry = _down(pull, carry, pairs, 1, lambda _: (None, None))
         remade, first = jnp.zeros_like(pairs), None
     carry = pull.step(1, first, carry)
-    image, change = _apply(problem, start if parameters else None, carry.newer)
+    image, change = transposed_step(problem, start if parameters else None, carry.newer)
+    zero = jnp.zeros_like(pairs)
+    carry = pull.seen(zero, scale(2.0, start) if remembered else None, carry)
     # b_0 belongs to F̃_0 = 2 v, which the first step takes half of.
-    b = add(pull.seed(0), ring.next(scale(0.5, image), scale(0.5, carry.newer), carry.older))
-    operator = scale(1.0 / ring.outer, add(carry.operator, change))
-    observation = add(carry.observation, pull.watched(0, scale(2.0, start) if parameters else None))
-    return FaberPulled(operator, observation, scale(2.0, b), remade)
+    b = add(pull.seeds(carry.block, zero), ring.next(scale(0.5, image), scale(0.5, carry.newer), carry.older))
+    return FaberPulled(add(carry.operator, change), carry.observation, scale(2.0, b), carry.moments, remade)
 
 
 def pairs_back(sequence: FaberSequence, wanted: Wanted) -> Array:
@@ -125,13 +116,12 @@ def pairs_back(sequence: FaberSequence, wanted: Wanted) -> Array:
     return sequence.series.pairs if wanted.state else sequence.pairs
 
 
-def _through_levels(
-    pull: _Pull, sequence: FaberSequence, pairs: Array, layout: Layout, carry: _Adjoint
-) -> tuple[_Adjoint, Array]:
+def _through_levels(pull: _Pull, sequence: FaberSequence, pairs: Array, carry: _Adjoint) -> tuple[_Adjoint, Array]:
     """All steps but those of the first pair, from checkpoint to checkpoint backwards, on three levels."""
     ring, operator = pull.ring, pull.problem.operator
     checkpoints = sequence.checkpoints
     assert checkpoints is not None
+    layout = Layout(sequence.series.coefficients.shape[-1])
     coarse, fine = layout.spacings(sequence.series.pairs)
 
     def finest(begin, count, pair: Pair, carry: tuple[_Adjoint, Pair]) -> tuple[_Adjoint, Pair]:
@@ -174,22 +164,3 @@ def _down(pull: _Pull, carry: _Adjoint, above, lowest, vectors: Any) -> _Adjoint
         return pull.step(2 * pair, older, pull.step(2 * pair + 1, newer, carry))
 
     return lax.fori_loop(0, above - lowest, body, carry)
-
-
-def _apply(problem: Problem, x: PyTree[Array] | None, cotangent: PyTree[Array]) -> tuple[PyTree[Array], PyTree]:
-    """`Aᵀ b`, and the cotangent `<b, dA x>` of the operator's parameters."""
-    theta = eqx.filter(problem.operator, eqx.is_inexact_array)
-    transposed = problem.operator.transpose().mv(cotangent)
-    if x is None or not jtu.tree_leaves(theta):
-        return transposed, jtu.tree_map(jnp.zeros_like, theta)
-    return transposed, parameter_vjp(problem.operator, x, cotangent)
-
-
-def has_parameters(problem: Problem) -> bool:
-    """Whether operator or observation has anything to differentiate."""
-    return bool(jtu.tree_leaves(eqx.filter((problem.operator, problem.observation), eqx.is_inexact_array)))
-
-
-def zeros_of(tree: Any) -> PyTree:
-    """Zeros in the place of the inexact arrays."""
-    return jtu.tree_map(jnp.zeros_like, eqx.filter(tree, eqx.is_inexact_array))

@@ -160,7 +160,15 @@ def choose(
     `onwards`: time only goes forwards. `driven`: there are sources that vary in time.
     """
     if method is None:
-        method = Chebyshev() if driven else _method_for(operator, order, onwards)
+        method = method_when_driven(operator, order) if driven else _method_for(operator, order, onwards)
+        if method is None:
+            message = (
+                "sources that vary in time are served by `Chebyshev()`, for self-adjoint operators with a known "
+                "spectral bound, and by `Faber()`, for equations of first order with a known numerical range. Neither "
+                f"is known for {type(operator).__name__}: tell a bound with `krylovpde.annotate(...)`, or take steps "
+                "of an integrator, `method=krylovpde.ETDRK4()`."
+            )
+            raise ValueError(message)
     if not isinstance(method, AbstractMethod):
         message = (
             "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), Faber(), ShiftInvert(), Dense(), "
@@ -175,8 +183,11 @@ def choose(
             f"IterationAdjoint(), DirectAdjoint(), got {adjoint!r}."
         )
         raise TypeError(message)
-    if driven and not isinstance(method, Chebyshev):
-        message = f"`method={method.name}()` does not serve sources that vary in time yet; `Chebyshev()` does."
+    if driven and not isinstance(method, Chebyshev | Faber):
+        message = (
+            f"`method={method.name}()` does not serve sources that vary in time; `Chebyshev()` and `Faber()` do, and "
+            "integrators such as `ETDRK4()`."
+        )
         raise ValueError(message)
     method.check(operator)
     if order == 2 and isinstance(method, Lanczos | Chebyshev) and not is_self_adjoint(operator):
@@ -208,6 +219,13 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) 
     # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
     carried = even and isinstance(operator, FluxOperator) and operator.has_transport
     return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()
+
+
+def method_when_driven(operator: lx.AbstractLinearOperator, order: int) -> AbstractMethod | None:
+    """The action that serves sources that vary in time; `None` where only steps of an integrator do."""
+    if (is_self_adjoint(operator) or (order == 1 and is_skew_adjoint(operator))) and has_known_spectrum(operator):
+        return Chebyshev()
+    return Faber() if order == 1 and has_known_range(operator) else None
 
 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:

@@ -47,7 +47,8 @@ def solve(
       \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form; but
       waves with damping or absorbing layers, which are more than $L$, are, by their `first_order_form()`;
 
-    and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators.
+    and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators with a known
+    spectral bound, and in first order for those with a known numerical range.
 
     A semilinear equation $u' = Au + g(t, u)$ is solved in steps of an exponential integrator ([`krylovpde.ETDRK4`][]
     if nothing is said), whose size follows from the tolerance; output times end a step.
@@ -79,8 +80,8 @@ def solve(
 
     **Raises:**
 
-    `TypeError`, `ValueError` for arguments that do not fit, and for sources that vary in time with an operator that is
-    not self-adjoint, unless `method` is an integrator; `equinox.EquinoxRuntimeError` for a failed result.
+    `TypeError`, `ValueError` for arguments that do not fit, and for sources that vary in time with an operator of which
+    nothing is known, unless `method` is an integrator; `equinox.EquinoxRuntimeError` for a failed result.
     """
     _check_equation(equation)
     form = equation.first_order_form()

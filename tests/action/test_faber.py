@@ -8,9 +8,11 @@ import pytest
 import scipy.linalg
 
 import krylovpde as kp
+from krylovpde.action._excitation import Released
 from krylovpde.action._faber_series import expand_on_ellipse
 from krylovpde.operator import Ellipse, numerical_range
 from tests.helpers import relative_error
+from tests.told import Told, damped_wave, driven_states, ellipse
 
 # High cell Péclet numbers are meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:AdvectionDiffusion. the cell:UserWarning")
@@ -144,7 +146,7 @@ def test_the_series_holds_everywhere_in_the_ellipse(axes, level):
     real, imaginary = axes
     ellipse = Ellipse(*(jnp.asarray(x) for x in (-real - 0.3, real, imaginary)))
     times = jnp.asarray([0.0, 0.1, 7.0, -0.5])
-    series = expand_on_ellipse(level, times, ellipse, 1e-10, 512)
+    series = expand_on_ellipse(Released(level), times, ellipse, 1e-10, 512)
     assert bool(series.resolved)
     angles, shrink = np.linspace(0, 2 * np.pi, 33), RNG.uniform(0.0, 1.0, 33)
     points = float(ellipse.centre) + shrink * (real * np.cos(angles) + 1j * imaginary * np.sin(angles))
@@ -153,8 +155,8 @@ def test_the_series_holds_everywhere_in_the_ellipse(axes, level):
     terms = [2.0 * np.ones_like(points), shifted]
     for _ in range(int(series.terms) - 2):
         terms.append(shifted * terms[-1] - inner / outer * terms[-2])
-    for row, t in zip(np.asarray(series.coefficients), np.asarray(times), strict=True):
-        value = sum(c * f for c, f in zip(row, [terms[0] / 2, *terms[1:]], strict=False))
+    for row, t in zip(np.asarray(series.coefficients[0]), np.asarray(times), strict=True):
+        value = sum(c * f for c, f in zip(row, terms, strict=False))
         # A column of the exponential of a nilpotent chain beside z: t^l φ_l(t z).
         matrices = [np.diag([z, *[0.0] * level]) + np.diag(np.ones(level), 1) for z in points]
         expected = np.asarray([scipy.linalg.expm(t * m)[0, level] for m in matrices])
@@ -201,6 +203,60 @@ def test_a_range_outside_of_the_ellipse_is_told():
     assert bool(jnp.all(jnp.isnan(solution.value)))
     with pytest.raises(Exception, match="ellipse"):
         kp.expm_multiply(operator, start, 0.05, method=kp.Faber())
+
+
+def sheared(shear):
+    """`u' = B u`, `q' = B q + shear u`: normal but for what feeds q; the ellipse is that of B."""
+    line = jnp.asarray(np.diag(np.ones(11), 1) - np.diag(np.ones(11), -1) - 0.2 * np.eye(12))
+    apply = lambda x: jnp.stack([line @ x[0], line @ x[1] + shear * x[0]])  # noqa: E731
+    like = jax.ShapeDtypeStruct((2, 12), jnp.float64)
+    return Told(lx.FunctionLinearOperator(apply, like), ellipse(-0.2, 0.2, 2.0))
+
+
+@pytest.mark.parametrize(("shear", "accepted"), [(3.0, True), (1e9, False)])
+def test_transient_growth_is_counted_and_refused_only_where_it_spoils_the_result(shear, accepted):
+    operator, start = sheared(shear), jnp.asarray(RNG.standard_normal((2, 12)))
+    solution = kp.expm_multiply(operator, start, 20.0, method=kp.Faber(max_degree=256), rtol=1e-9, throw=False)
+    assert (solution.result == kp.RESULTS.successful) == accepted
+    if accepted:
+        error = relative_error(solution.value.ravel(), exact(operator, np.asarray(start).ravel(), 20.0))
+        assert error < 1e-9
+        # Vectors a hundred times longer than the ellipse alone would have them.
+        assert error < float(solution.stats.error_estimate) < 1e-9
+        assert float(solution.stats.error_estimate) > 1e-13
+    else:
+        assert solution.result == kp.RESULTS.bound_violated
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_sources_of_one_part_of_a_state(dtype):
+    rng = np.random.default_rng(6)
+    operator = damped_wave(jnp.asarray(rng.uniform(1.2, 1.6, 9)), jnp.asarray(rng.uniform(0.0, 0.8, 9)))
+    zero = {"p": jnp.zeros(9, dtype), "v": jnp.zeros(8, dtype)}
+    edges, times = np.asarray([0.5, 1.0, 1.0, 2.5]), np.asarray([0.7, 1.0, 1.9, 12.0])
+    signal = kp.Sampled(edges, np.asarray([0.0, 1.0, -2.0, 1.0]))
+    source = kp.Source({"p": jnp.eye(9)[2], "v": 0.0}, signal)
+    solution = kp.solve(kp.Linear(operator, source), zero, times)
+    assert solution.stats.method == "Faber"
+    flat = jnp.concatenate([solution.value["p"], solution.value["v"]], axis=1)
+    assert flat.dtype == dtype
+    expected = driven_states(operator, jax.tree.map(jnp.float64, zero), [(source.field(zero), signal)], edges, times)
+    for mine, theirs in zip(flat, expected, strict=True):
+        assert relative_error(mine, theirs) < (1e-6 if dtype == jnp.float64 else 1e-4)
+
+
+def test_many_times_and_sensors_are_read_from_one_recurrence():
+    grid = kp.Grid(shape=(9, 8), lower=(0.0, 0.0), upper=(1.0, 1.0))
+    times = np.linspace(0.0, 0.4, 40)
+    source = kp.PointSource(grid, [0.4, 0.6], kp.Sampled(times[::3], np.sin(30 * times[::3])))
+    equation = kp.AdvectionDiffusion(grid, 1.0, (5.0, -3.0), source=source)
+    sensors, rest = kp.Sensors(grid, [[0.2, 0.3], [0.7, 0.9]]), jnp.zeros(grid.shape)
+    together = kp.solve(equation, rest, times, observe=sensors, rtol=1e-9)
+    states = kp.solve(equation, rest, times, rtol=1e-9).value
+    few = [kp.solve(equation, rest, part, observe=sensors, rtol=1e-9).value for part in np.split(times, 5)]
+    assert together.stats.num_steps == 1
+    assert relative_error(together.value, jnp.concatenate(few)) < 1e-9
+    assert relative_error(jax.vmap(sensors.mv)(states), together.value) < 1e-12
 
 
 def test_other_failures_are_told():

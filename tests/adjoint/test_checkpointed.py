@@ -7,6 +7,7 @@ import pytest
 
 import krylovpde as kp
 from tests.helpers import random_like, relative_error
+from tests.told import damped_wave, driven_states
 
 from .problems import OPERATORS, cotangent, objective, point
 
@@ -94,6 +95,65 @@ def test_second_derivatives_in_rough_directions_and_a_batch_of_them(mode, key):
         return jax.jit(jax.vmap(lambda d: product(loss, arguments, d)))(directions)
 
     assert relative_error(batch(kp.Faber()), batch(kp.Dense())) < 10 * CLOSE
+
+
+EDGES, INSTANTS = np.asarray([0.5, 1.0, 1.0, 2.5]), np.asarray([0.7, 1.0, 1.9, 6.0])
+
+
+def driven_arguments():
+    """Speed, damping, start, profile and samples of a wave in first order; the source drives one part of the state."""
+    rng = np.random.default_rng(8)
+    normal = lambda *shape: jnp.asarray(rng.standard_normal(shape))  # noqa: E731
+    speed, damping = (jnp.asarray(rng.uniform(*ends, 9)) for ends in ((1.2, 1.6), (0.0, 0.8)))
+    return speed, damping, {"p": normal(9), "v": normal(8)}, {"p": normal(9), "v": jnp.zeros(8)}, normal(4)
+
+
+def driven_loss(exact, arguments):
+    speed, damping, start, profile, samples = arguments
+    operator, signal = damped_wave(speed, damping), kp.Sampled(EDGES, samples)
+    if exact:
+        return jnp.sum(driven_states(operator, start, [(profile, signal)], EDGES, INSTANTS) ** 2)
+    equation = kp.Linear(operator, kp.Source(profile, signal))
+    value = kp.solve(equation, start, INSTANTS, rtol=RTOL).value
+    return jnp.sum(value["p"] ** 2) + jnp.sum(value["v"] ** 2)
+
+
+def test_driven_pytrees_in_both_modes(key):
+    arguments = driven_arguments()
+    directions = random_like(key, arguments)
+    mine, exact = (jax.jit(jax.grad(lambda a, e=e: driven_loss(e, a)))(arguments) for e in (False, True))
+    for one, other in zip(mine, exact, strict=True):
+        assert relative_error(one, other) < CLOSE
+    assert relative_error(mine, exact) > 0.0
+    slope = jax.jit(lambda a, d: jax.jvp(lambda a: driven_loss(False, a), (a,), (d,))[1])(arguments, directions)
+    assert abs(slope - inner(exact, directions)) <= CLOSE * abs(slope)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", HESSIAN_PRODUCTS)
+def test_second_derivatives_of_driven_pytrees(mode, key):
+    arguments = driven_arguments()
+    directions = jax.vmap(lambda k: random_like(k, arguments))(jax.random.split(key, 2))
+
+    def batch(exact):
+        product = lambda d: HESSIAN_PRODUCTS[mode](lambda a: driven_loss(exact, a), arguments, d)  # noqa: E731
+        return jax.jit(jax.vmap(product))(directions)
+
+    assert relative_error(batch(False), batch(True)) < 10 * CLOSE
+
+
+@pytest.mark.parametrize("samples_only", [True, False], ids=["samples", "profile and samples"])
+def test_sources_alone(samples_only):
+    # No parameter of the operator asks for the forward vectors: the samples do.
+    speed, damping, start, profile, samples = driven_arguments()
+
+    def loss(exact, chosen):
+        own = (profile, chosen) if samples_only else chosen
+        return driven_loss(exact, (speed, damping, start, *own))
+
+    chosen = samples if samples_only else (profile, samples)
+    mine, exact = (jax.jit(jax.grad(lambda a, e=e: loss(e, a)))(chosen) for e in (False, True))
+    assert relative_error(mine, exact) < CLOSE
 
 
 def test_a_start_that_is_zero_has_a_gradient():

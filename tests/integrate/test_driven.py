@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
@@ -20,36 +21,42 @@ TIMES = np.asarray([0.04, 0.1, 0.17, 0.45])
 SENSORS = kp.Sensors(GRID, [[0.2], [0.65]])
 
 
-def parameters(waves: bool):
+def parameters(kind: str):
     """Coefficient, position, signal, start, and the profile of a second source."""
     rng = np.random.default_rng(5)
     start = rng.standard_normal(GRID.shape)
+    coefficient = jnp.asarray(rng.uniform(0.5, 1.5, GRID.shape))
+    if kind == "advection":
+        coefficient = coefficient, jnp.asarray(rng.uniform(-4.0, 12.0, GRID.shape))
     return (
-        jnp.asarray(rng.uniform(0.5, 1.5, GRID.shape)),
+        coefficient,
         jnp.asarray([0.42]),
         jnp.asarray(rng.standard_normal(SAMPLES.size)),
-        kp.WaveState(jnp.asarray(start), jnp.asarray(start[::-1].copy())) if waves else jnp.asarray(start),
+        kp.WaveState(jnp.asarray(start), jnp.asarray(start[::-1].copy())) if kind == "wave" else jnp.asarray(start),
         jnp.asarray(rng.standard_normal(GRID.shape)),
     )
 
 
-def equation(waves: bool, arguments):
+def equation(kind: str, arguments):
     c, position, values, _, *profile = arguments
     sources = [kp.PointSource(GRID, position, kp.Sampled(SAMPLES, values))]
     if profile:
         steps = kp.Sampled(SAMPLES[1:3] * [1.0, 2.0], values[:2], kind="previous")
         sources += [0.3, kp.Source(profile[0], steps)]
-    return kp.Wave(GRID, c, source=sources) if waves else kp.Diffusion(GRID, c, source=sources)
+    if kind == "advection":
+        return kp.AdvectionDiffusion(GRID, c[0], (c[1],), source=sources, boundary=kp.Dirichlet(1.0))
+    return kp.Wave(GRID, c, source=sources) if kind == "wave" else kp.Diffusion(GRID, c, source=sources)
 
 
-def prediction(waves: bool, arguments, observe=SENSORS, **options):
-    solution = kp.solve(equation(waves, arguments), arguments[3], TIMES, observe=observe, rtol=RTOL, **options)
+def prediction(kind: str, arguments, observe=SENSORS, **options):
+    solution = kp.solve(equation(kind, arguments), arguments[3], TIMES, observe=observe, rtol=RTOL, **options)
+    assert solution.stats.method == ("Faber" if kind == "advection" else "Chebyshev")
     return solution.value
 
 
-def reference(waves: bool, arguments):
+def reference(kind: str, arguments):
     """One exponential for each stretch between jumps, kinks and output times: `z' = G z` with `w, w'` in the state."""
-    posed, start = equation(waves, arguments), arguments[3]
+    posed, start, waves = equation(kind, arguments), arguments[3], kind == "wave"
     matrix, size = dense(posed.operator()), GRID.shape[0]
     zero, unit = jnp.zeros_like(matrix), jnp.eye(size)
     body = jnp.block([[zero, unit], [matrix, zero]]) if waves else matrix
@@ -73,35 +80,33 @@ def reference(waves: bool, arguments):
     return jnp.stack(observed)
 
 
-def objective(predict, waves):
+def objective(predict, kind):
     weights = jnp.asarray(np.random.default_rng(7).standard_normal((TIMES.size, 2)))
-    return lambda arguments: jnp.sum(weights * predict(waves, arguments) + 0.5 * predict(waves, arguments) ** 2)
+    return lambda arguments: jnp.sum(weights * predict(kind, arguments) + 0.5 * predict(kind, arguments) ** 2)
 
 
-both = pytest.mark.parametrize("waves", [True, False], ids=["wave", "diffusion"])
-
-
-@both
-def test_values_and_gradients(waves):
-    arguments = parameters(waves)
-    assert relative_error(prediction(waves, arguments), reference(waves, arguments)) < CLOSE
-    state = prediction(waves, arguments, observe=None)
-    seen = jax.vmap(SENSORS.mv)(state.displacement if waves else state)
-    assert relative_error(seen, reference(waves, arguments)) < CLOSE
-    mine = jax.jit(jax.grad(objective(prediction, waves)))(arguments)
-    theirs = jax.jit(jax.grad(objective(reference, waves)))(arguments)
+@pytest.mark.parametrize("kind", ["wave", "diffusion", "advection"])
+def test_values_and_gradients(kind):
+    arguments = parameters(kind)
+    assert relative_error(prediction(kind, arguments), reference(kind, arguments)) < CLOSE
+    state = prediction(kind, arguments, observe=None)
+    seen = jax.vmap(SENSORS.mv)(state.displacement if kind == "wave" else state)
+    assert relative_error(seen, reference(kind, arguments)) < CLOSE
+    mine = jax.jit(jax.grad(objective(prediction, kind)))(arguments)
+    theirs = jax.jit(jax.grad(objective(reference, kind)))(arguments)
     for own, exact in zip(mine, theirs, strict=True):
         assert relative_error(own, exact) < CLOSE
     assert relative_error(mine, theirs) > 0.0
 
 
 @pytest.mark.slow
-def test_second_derivatives(key):
+@pytest.mark.parametrize("kind", ["diffusion", "advection"])
+def test_second_derivatives(kind, key):
     # One source, one component of the state: the program for a second derivative is long.
-    arguments = parameters(False)[:4]
+    arguments = parameters(kind)[:4]
     direction = random_like(key, arguments)
-    mine = jax.jit(functools.partial(_along_gradient, objective(prediction, False)))(arguments, direction)
-    theirs = jax.jit(functools.partial(_along_gradient, objective(reference, False)))(arguments, direction)
+    mine = jax.jit(functools.partial(_along_gradient, objective(prediction, kind)))(arguments, direction)
+    theirs = jax.jit(functools.partial(_along_gradient, objective(reference, kind)))(arguments, direction)
     assert relative_error(mine, theirs) < CLOSE
 
 
@@ -116,12 +121,12 @@ def _along_gradient(function, arguments, direction):
 @pytest.mark.parametrize("i", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 2])
 def test_each_argument_alone_in_both_modes(i, key):
     # Symbolic zeros take other branches of the rules than tangents that are there.
-    arguments = parameters(True)[:4]
+    arguments = parameters("wave")[:4]
     direction = random_like(key, arguments)
-    exact = jax.jit(jax.grad(objective(reference, True)))(arguments)
+    exact = jax.jit(jax.grad(objective(reference, "wave")))(arguments)
 
     def alone(x):
-        return objective(prediction, True)((*arguments[:i], x, *arguments[i + 1 :]))
+        return objective(prediction, "wave")((*arguments[:i], x, *arguments[i + 1 :]))
 
     gradient = jax.jit(jax.grad(alone))(arguments[i])
     assert relative_error(gradient, exact[i]) < CLOSE
@@ -191,11 +196,11 @@ def test_many_times_are_read_from_one_recurrence(dtype):
 
 
 def test_a_batch_of_sources_is_one_solve_each():
-    arguments = parameters(True)[:4]
+    arguments = parameters("wave")[:4]
     positions = jnp.asarray([[0.2], [0.5], [0.8]])
 
     def predict(position):
-        return prediction(True, (arguments[0], position, *arguments[2:]))
+        return prediction("wave", (arguments[0], position, *arguments[2:]))
 
     batch = jax.jit(jax.vmap(predict))(positions)
     singles = jnp.stack([predict(position) for position in positions])
@@ -213,5 +218,7 @@ def test_failures_are_told():
     source = kp.Source(1.0, lambda t: t)
     with pytest.raises(ValueError, match=r"Lanczos.*Chebyshev"):
         kp.solve(kp.Diffusion(grid, 1.0, source=source), start, 1.0, method=kp.Lanczos())
-    with pytest.raises(ValueError, match="self-adjoint"):
-        kp.solve(kp.AdvectionDiffusion(grid, 1.0, 1.0, source=source), start, 1.0)
+    # Neither an interval nor an ellipse is known: steps of an integrator remain.
+    unknown = kp.Linear(lx.MatrixLinearOperator(jnp.triu(jnp.ones((8, 8)))), source)
+    with pytest.raises(ValueError, match=r"Chebyshev.*Faber.*ETDRK4"):
+        kp.solve(unknown, start, 1.0)
