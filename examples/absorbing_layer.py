@@ -17,6 +17,8 @@ import krylovpde as kp
 
 ANGLES = (0.0, 30.0, 45.0, 60.0, 75.0)
 WIDTH = 20
+# Of damping alone, at the wall, in speeds over cell sizes.
+STRENGTHS = (0.2, 0.4, 0.8)
 
 
 def packet(x, centre, length, kx, ky, y):
@@ -66,6 +68,19 @@ def reflected(angle, wavelength=12.0, width=WIDTH, damping=()):
     return [energy(end[0] - free[0], end[1] - free[1]) / energy(*start) for end in ends]
 
 
+def draw(path, angles, shares):
+    """What comes back over the angle."""
+    figure, axis = plt.subplots(figsize=(6.0, 4.5), layout="constrained")
+    axis.semilogy(angles, shares[:, 0], "o-", label="Absorbing(20)")
+    theory = np.linspace(0.0, np.max(angles), 100)
+    axis.semilogy(theory, 1e-6 ** np.cos(np.radians(theory)), ":", color="C0", label="$10^{-6\\cos\\theta}$")
+    for strength, column in zip(STRENGTHS, shares.T[1:], strict=True):
+        axis.semilogy(angles, column, "s--", label=f"damping alone, {strength} c/h at the wall")
+    axis.set(xlabel="angle of incidence in degrees", ylabel="share of the energy that comes back")
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.savefig(path, dpi=150)
+
+
 def main():
     """The table, and the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,21 +88,12 @@ def main():
     parser.add_argument("--angles", type=float, nargs="*", default=ANGLES)
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    strengths = (0.2, 0.4, 0.8)
-    print("angle   layer of 20 cells   " + "   ".join(f"damping {strength}" for strength in strengths))
-    shares = np.array([reflected(angle, damping=strengths) for angle in arguments.angles])
+    print("angle   layer of 20 cells   " + "   ".join(f"damping {strength}" for strength in STRENGTHS))
+    shares = np.array([reflected(angle, damping=STRENGTHS) for angle in arguments.angles])
     for angle, row in zip(arguments.angles, shares, strict=True):
         print(f"{angle:5.0f}   {row[0]:17.1e}   " + "   ".join(f"{share:11.1e}" for share in row[1:]))
     if arguments.figure:
-        figure, axis = plt.subplots(figsize=(6.0, 4.0), layout="constrained")
-        axis.semilogy(arguments.angles, shares[:, 0], "o-", label="Absorbing(20)")
-        theory = np.linspace(0.0, max(arguments.angles), 100)
-        axis.semilogy(theory, 1e-6 ** np.cos(np.radians(theory)), ":", color="C0", label="$10^{-6\\cos\\theta}$")
-        for strength, column in zip(strengths, shares.T[1:], strict=True):
-            axis.semilogy(arguments.angles, column, "s--", label=f"damping alone, {strength} c/h at the wall")
-        axis.set(xlabel="angle of incidence in degrees", ylabel="share of the energy that comes back")
-        axis.legend()
-        figure.savefig(arguments.figure, dpi=150)
+        draw(arguments.figure, np.array(arguments.angles), shares)
 
 
 if __name__ == "__main__":

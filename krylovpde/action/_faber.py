@@ -10,8 +10,9 @@ from ._spectrum import like_of
 
 
 class Faber(AbstractMethod):
-    r"""Faber's polynomials on an ellipse, for advection and diffusion at moderate Péclet numbers; first order in time.
+    r"""Faber's polynomials on an ellipse, for advection and diffusion, damped and absorbed waves.
 
+    For equations of first order in time; `kp.solve` puts waves with damping or absorbing layers into that form.
     $f(tA) v \approx \sum_k c_k(t)\, F_k(A) v$, where $A$ has its numerical range in an ellipse with the centre $x_0$
     and the semi-axes $a = a_1 + a_2$, $b = a_1 - a_2$, and
 
@@ -19,12 +20,13 @@ class Faber(AbstractMethod):
 
     No inner products and three vectors, whatever the duration; one recurrence serves all output times, and one any
     signal of a source; the polynomial is as accurate for rough data as for smooth ones. A flat ellipse, $b = 0$, is
-    Chebyshev's method. The degree is about $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts the cells that
-    the flow crosses, along all axes.
-    A Krylov space needs fewer applications where data are smooth, but its inner products cost far more than they do.
+    Chebyshev's method. For advection and diffusion at moderate Péclet numbers the degree is about
+    $tb + \sqrt{2ta\ln(1/\varepsilon)}$: the first part counts the cells that the flow crosses, along all axes. A Krylov
+    space needs fewer applications where data are smooth, but its inner products cost far more than they do.
 
-    The stencils of this package know their ellipse (`krylovpde.operator.numerical_range`). One that is too small is
-    noticed by the recurrence's growth, and told as `RESULTS.bound_violated`.
+    The stencils of this package know their ellipse (`krylovpde.operator.numerical_range`). Absorbed waves know a
+    rectangle, around which the ellipse is the higher the longer the duration: see the page on numerics. One that is
+    too small is noticed by the recurrence's growth, and told as `RESULTS.bound_violated`.
 
     **Arguments:**
 
@@ -59,8 +61,8 @@ class Faber(AbstractMethod):
         if not has_known_range(model):
             message = (
                 "`method=Faber()` needs an ellipse around the numerical range of a real operator, and none is known "
-                f"for {type(model).__name__}. It is for stencils with transport, and for self- and skew-adjoint "
-                "operators; use `krylovpde.Arnoldi()`."
+                f"for {type(model).__name__}. It is for stencils with transport, absorbed waves, self- and "
+                "skew-adjoint operators; use `krylovpde.Arnoldi()`."
             )
             raise ValueError(message)
 

@@ -151,7 +151,7 @@ class Wave(AbstractEquation):
         return state if form is None else form.extended(state)
 
     def first_order_operator(self) -> BlockOperator:
-        """`[[0, I], [A, 0]]` on a [`krylovpde.WaveState`][]: `(u, v)_t = (v, A u)`.
+        """`[[0, I], [A, 0]]` on a [`krylovpde.WaveState`][]: `(u, v)_t = (v, A u)`, without damping and layers.
 
         For comparison with the literature. It has twice the unknowns, a norm far above its spectral radius and no
         diagonal inner product in which it is skew: the second-order form is the better one in every respect.

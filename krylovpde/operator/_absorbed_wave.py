@@ -86,7 +86,7 @@ class AbsorbedWaveOperator(AbstractOperator):
             own = layer.cut(u)
             held = c.measured(layer, layer.spread(layer.coupling * memory.gradient))
             entering = c.scaled(layer.cut(inflows[layer.axis]) - layer.outer * own + held, layer)
-            acceleration = acceleration + layer.pad(c.scaled(held, layer) - cell.absorbed * memory.divergence)
+            acceleration = layer.add(acceleration, c.scaled(held, layer) - cell.absorbed * memory.divergence)
             gradient = face.absorbed * layer.jumps(own) - face.total * memory.gradient
             memories.append(LayerMemory(gradient, entering - cell.total * memory.divergence))
         return self._state(v, acceleration if c.damping is None else acceleration - c.damping * v, memories)
@@ -94,22 +94,24 @@ class AbsorbedWaveOperator(AbstractOperator):
     def _transpose(self, c: "_Coefficients", state: Any) -> Any:
         u, v = state.displacement, state.velocity
         push = c.scaled(v)
-        pushes = [push] * len(c.faces)
-        result, rate, memories = jnp.zeros_like(u), u if c.damping is None else u - c.damping * v, []
+        pushes, backs, memories = [push] * len(c.faces), [], []
         for layer, (face, cell), memory in zip(c.layers, c.rates, _memories(state), strict=True):
             entering = c.scaled(memory.divergence, layer)
-            pushes[layer.axis] = pushes[layer.axis] + layer.pad(entering)
+            pushes[layer.axis] = layer.add(pushes[layer.axis], entering)
             held = layer.jumps(c.measured(layer, layer.cut(push) + entering))
             gradient = layer.coupling * held - face.total * memory.gradient
-            back = layer.spread(face.absorbed * memory.gradient) - layer.outer * entering
-            result = result + layer.pad(back)
+            backs.append(layer.spread(face.absorbed * memory.gradient) - layer.outer * entering)
             memories.append(LayerMemory(gradient, -cell.absorbed * layer.cut(v) - cell.total * memory.divergence))
+        inflows = []
         for axis, (faces, measure) in enumerate(zip(c.faces, c.measures, strict=True)):
             source = pushes[axis] if measure is None else pushes[axis] * measure
-            result = result + net_inflow_transpose(faces, source, axis, self.flux.periodic[axis])
+            inflows.append(net_inflow_transpose(faces, source, axis, self.flux.periodic[axis]))
+        result = sum(inflows[1:], start=inflows[0])
         for term in c.diagonal:
             result = result + term * push
-        return self._state(result, rate, memories)
+        for layer, back in zip(c.layers, backs, strict=True):
+            result = layer.add(result, back)
+        return self._state(result, u if c.damping is None else u - c.damping * v, memories)
 
     def _state(self, displacement: Any, velocity: Any, memories: list[Any]) -> Any:
         if not self.layers:
@@ -181,9 +183,8 @@ class _Coefficients(eqx.Module):
 
     def scaled(self, values: Array, layer: Layer | None = None) -> Array:
         """`s` times values of the whole field, or of a layer."""
-        if self.scale is None:
-            return values
-        return (self.scale if layer is None else layer.cut(self.scale)) * values
+        scale = self.scale if layer is None else layer.scale
+        return values if scale is None else scale * values
 
     def measured(self, layer: Layer, values: Array) -> Array:
         """Divided by the measures of the cells, where the face coefficients are not."""

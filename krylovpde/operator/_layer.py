@@ -19,12 +19,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from ..grid import AbstractGrid, Dirichlet
 from ._constant import hide, reveal
 from ._flux import FluxOperator
-from ._kernel import Coefficient, Values, cut, following, pad, preceding
+from ._kernel import Coefficient, Values, cut, following, preceding
 from ._precision import cast
 from ._walls import wall
 
@@ -46,11 +47,13 @@ class Layer(eqx.Module):
 
     * `coupling`: κ of its faces, as the flux operator has them.
     * `outer`: κ of the wall, in the outermost cell; zero in the others.
+    * `scale`: the operator's, in the layer; a leaf of its own, so that derivatives inside of loops stay in the layer.
     * `rate`: the largest speed in it over its thickness; a constant to every derivative.
     """
 
     coupling: Any
     outer: Any
+    scale: Array | None
     rate: Array
     axis: int = eqx.field(static=True)
     side: int = eqx.field(static=True)
@@ -69,10 +72,13 @@ class Layer(eqx.Module):
         start = 0 if self.side == 0 else self.size - self.width
         return np.take(values, range(start, start + self.width), axis=self.axis)
 
-    def pad(self, values: Values) -> Values:
-        """A field with these values in the layer, and zero elsewhere: the transpose of `cut`."""
-        rest = self.size - self.width
-        return pad(values, self.axis, *((0, rest) if self.side == 0 else (rest, 0)))
+    def add(self, field: Values, values: Values) -> Values:
+        """The field with these values added in the layer.
+
+        In place: a sum with a field that is padded with zeros took four times as long (128 x 128 cells, four layers).
+        """
+        start = 0 if self.side == 0 else self.size - self.width
+        return lax.dynamic_update_slice_in_dim(field, self.cut(field) + values, start, self.axis)
 
     def jumps(self, values: Values) -> Values:
         """From each cell to the next across the faces; zero is the value behind the wall."""
@@ -110,13 +116,14 @@ def make_layer(operator: FluxOperator, speed: Array, mobility: Coefficient, axis
     - `axis`, `side`, `width`: where, and how many cells thick.
     """
     grid, size = operator.grid, operator.grid.shape[axis]
-    like = Layer(None, None, jnp.zeros(()), axis, side, width, size)
+    like = Layer(None, None, None, jnp.zeros(()), axis, side, width, size)
     outer = wall(Dirichlet(), grid, axis, side, mobility).sink
     assert outer is not None
     outer = like.cut_any(outer)
     fastest = jnp.max(jax.lax.stop_gradient(speed if speed.ndim == 0 else like.cut(speed)))
     rate = fastest * cast(1.0 / _thickness(grid, like), fastest.dtype)
-    return Layer(hide(_coupling(operator, like, outer)), hide(outer), rate, axis, side, width, size)
+    scale = None if operator.scale is None else like.cut(operator.scale)
+    return Layer(hide(_coupling(operator, like, outer)), hide(outer), scale, rate, axis, side, width, size)
 
 
 def _coupling(operator: FluxOperator, layer: Layer, outer: Coefficient) -> Coefficient:

@@ -165,6 +165,49 @@ def test_diffrax_solves_the_same_equation():
     assert relative_error(our_gradient, gradient) < 1e-6
 
 
+def _driven(profile, values):
+    """The same source as a ramp in time, between two samples."""
+    signal = kp.Sampled(jnp.asarray([0.0, 8.0]), values)
+    speed, density, damping, _, start = PARAMETERS
+    ramp = kp.Source(profile, signal)
+    equation = kp.Wave(GRID, speed, density=density, damping=damping, source=ramp, boundary=BOUNDARY)
+    return jax.tree.map(lambda leaf: leaf[-1], kp.solve(equation, start, TIMES, rtol=1e-8, method=METHOD).value)
+
+
+def _exactly_driven(profile, values):
+    """The ramp as two more unknowns of the dense exponential."""
+    speed, density, damping, _, start = PARAMETERS
+    form = kp.Wave(GRID, speed, density=density, damping=damping, boundary=BOUNDARY).first_order_form()
+    flat, unravel = jfu.ravel_pytree(form.extended(start))
+    column = jfu.ravel_pytree(form.extended(kp.WaveState(jnp.zeros_like(profile), profile)))[0]
+    size = flat.size
+    generator = jnp.zeros((size + 2, size + 2)).at[:size, :size].set(form.operator().as_matrix())
+    generator = generator.at[:size, size].set(column).at[size, size + 1].set(1.0)
+    slope = (values[1] - values[0]) / 8.0
+    end = jax.scipy.linalg.expm(8.0 * generator) @ jnp.concatenate([flat, jnp.stack([values[0], slope])])
+    state = unravel(end[:size])
+    return kp.WaveState(state.displacement, state.velocity)
+
+
+RAMP = (PARAMETERS[3], jnp.asarray([0.4, -1.3]))
+
+
+def test_sources_that_vary_in_time():
+    value, exact = _driven(*RAMP), jax.jit(_exactly_driven)(*RAMP)
+    assert relative_error(value.displacement, exact.displacement) < 1e-8
+    assert relative_error(value.velocity, exact.velocity) < 1e-8
+
+
+@pytest.mark.slow
+def test_gradients_of_sources_that_vary_in_time():
+    ours, exact = (
+        jax.jit(jax.grad(lambda p, w, f=f: _loss_of(f(p, w)), argnums=(0, 1)))(*RAMP)
+        for f in (_driven, _exactly_driven)
+    )
+    for mine, reference in zip(ours, exact, strict=True):
+        assert relative_error(mine, reference) < 1e-6
+
+
 def test_damping_alone_is_the_closed_form():
     """One mode of a box, underdamped, and overdamped where `damping > 2 ω`."""
     grid = kp.Grid(32, 0.0, 1.0)

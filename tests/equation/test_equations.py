@@ -258,7 +258,7 @@ FIELD = np.ones(GRID.shape)
         (lambda: Wave(GRID, -1.0), ValueError, r"Wave\(speed\)` must be positive"),
         (lambda: Wave(GRID, 1.0, density=-0.1), ValueError, r"Wave\(density\)` must be positive"),
         (lambda: Wave(GRID, 1.0, damping=-0.1), ValueError, r"Wave\(damping\)` must not be negative"),
-        (lambda: Wave(GRID, 1.0, boundary=TotalFlux()), ValueError, "does not know TotalFlux; it knows Dirichlet"),
+        (lambda: Wave(GRID, 1.0, boundary=TotalFlux()), ValueError, "does not know TotalFlux; it knows Absorbing, Dir"),
         (lambda: Linear(sp.eye(3)), TypeError, r"For a SciPy sparse matrix use SparseOperator.from_scipy"),
         (lambda: Linear(np.eye(3)), TypeError, "takes a lineax linear operator, got ndarray"),
         (lambda: Linear(lx.MatrixLinearOperator(jnp.ones((2, 3)))), ValueError, "needs a square operator"),
