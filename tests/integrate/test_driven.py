@@ -5,7 +5,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 import pytest
 
