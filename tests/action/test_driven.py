@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,12 +36,12 @@ def pieces(signal, end=1.3, dtype=jnp.float64):
 
 
 def responses(signal, times, points, edges):
-    """From rest, by exponentials of small matrices."""
-    rows = []
+    """From rest, by exponentials of small matrices; over short times, where those have all their digits."""
+    rows, edges = [], np.union1d(edges, np.linspace(0.0, 1.3, 14))
     for z in points:
         states = driven_states(Rotation(z), jnp.zeros(2), [(jnp.asarray([1.0, 0.0]), signal)], edges, times)
-        rows.append(states[:, 0] + 1j * states[:, 1])
-    return jnp.stack(rows, axis=1)
+        rows.append(np.asarray(states[:, 0]) + 1j * np.asarray(states[:, 1]))
+    return np.stack(rows, axis=1)
 
 
 @pytest.mark.parametrize("kind", ["linear", "previous"])
@@ -59,18 +60,14 @@ def test_the_transpose_is_one(order):
     even = kp.Sampled(np.linspace(0.0, 1.0, 14), rng.standard_normal(14))  # equal panels, but for their rounding
     for signal in (even, kp.Sampled(SAMPLES, VALUES)):
         told, times = pieces(signal), jnp.asarray(TIMES)
-        values = lambda told: driven_values(order, told, times, points)  # noqa: E731, B023
         change = jnp.asarray(rng.standard_normal(told.coefficients.shape))
-        moved = jax.jvp(values, (told,), (_with(told, change),))[1]
+        moved = driven_values(order, eqx.tree_at(lambda p: p.coefficients, told, change), times, points)
         seed = jnp.asarray(rng.standard_normal(moved.shape) + 1j * rng.standard_normal(moved.shape))
         seed = seed if order == 1 else seed.real
         pulled = driven_transpose(order, told, times, points, seed)
         forwards, backwards = jnp.real(jnp.sum(seed * moved)), jnp.sum(pulled * change)
-        assert abs(forwards - backwards) < 1e-13 * abs(forwards)
-
-
-def _with(told, change):
-    return type(told)(jnp.zeros_like(told.edges), change, jnp.zeros_like(told.error))
+        scale = jnp.linalg.norm(seed) * jnp.linalg.norm(moved)
+        assert abs(forwards - backwards) < 1e-13 * scale
 
 
 def test_what_rounding_does_to_equal_panels_is_followed():
@@ -108,7 +105,7 @@ def test_the_series_of_a_response_holds_everywhere_in_the_ellipse(axes):
     for _ in range(int(series.terms) - 2):
         terms.append(shifted * terms[-1] - inner / outer * terms[-2])
     values = np.asarray(series.coefficients[0])[1:, : len(terms)] @ np.stack(terms)
-    expected = np.asarray(responses(signal, TIMES[1:], points, SAMPLES))
+    expected = responses(signal, TIMES[1:], points, SAMPLES)
     told = np.asarray(series.error / series.scales)[1:, None]
     # The tolerance refers to a hundredth of the largest response, the account of errors to a tenth.
     assert np.all(told < 1e-9)
@@ -117,8 +114,8 @@ def test_the_series_of_a_response_holds_everywhere_in_the_ellipse(axes):
 
 @pytest.mark.parametrize("forced", [True, False], ids=["signal", "start"])
 def test_long_phases_in_single_precision(forced):
-    samples = np.linspace(0.0, 1.0, 101)
-    signal = kp.Sampled(samples, np.sin(300.0 * samples))
+    # White noise: all frequencies that the ellipse has.
+    signal = kp.Sampled(np.linspace(0.0, 1.0, 601), np.random.default_rng(9).standard_normal(601))
 
     def coefficients(dtype):
         tall = jax.tree.map(lambda x: x.astype(jnp.float32).astype(dtype), ellipse(-0.3, 0.31, 1900.7))
@@ -129,4 +126,7 @@ def test_long_phases_in_single_precision(forced):
         return np.asarray(expand(times, tall).coefficients[0], float)
 
     single, double = coefficients(jnp.float32), coefficients(jnp.float64)
-    assert np.linalg.norm(single - double) < 3e-6 * np.linalg.norm(double)
+    # Where both have terms: what one leaves out the other may have.
+    double = np.where(single == 0.0, 0.0, double)
+    # A plain product of a time and the height would be wrong by 1900 times the rounding of one.
+    assert np.linalg.norm(single - double) < (2e-5 if forced else 5e-7) * np.linalg.norm(double)

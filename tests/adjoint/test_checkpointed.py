@@ -114,7 +114,7 @@ def driven_loss(exact, arguments):
     if exact:
         return jnp.sum(driven_states(operator, start, [(profile, signal)], EDGES, INSTANTS) ** 2)
     equation = kp.Linear(operator, kp.Source(profile, signal))
-    value = kp.solve(equation, start, INSTANTS, rtol=RTOL).value
+    value = kp.solve(equation, start, INSTANTS, method=kp.Faber(max_degree=256), rtol=RTOL).value
     return jnp.sum(value["p"] ** 2) + jnp.sum(value["v"] ** 2)
 
 

@@ -47,10 +47,11 @@ def equation(kind: str, arguments):
     return kp.Wave(GRID, c, source=sources) if kind == "wave" else kp.Diffusion(GRID, c, source=sources)
 
 
-def prediction(kind: str, arguments, observe=SENSORS, **options):
-    solution = kp.solve(equation(kind, arguments), arguments[3], TIMES, observe=observe, rtol=RTOL, **options)
-    assert solution.stats.method == ("Faber" if kind == "advection" else "Chebyshev")
-    return solution.value
+def prediction(kind: str, arguments, observe=SENSORS):
+    # Short tables are one program; which method serves which equation is tested beside the methods.
+    method = kp.Faber(max_degree=512) if kind == "advection" else None
+    posed = equation(kind, arguments)
+    return kp.solve(posed, arguments[3], TIMES, observe=observe, method=method, rtol=RTOL).value
 
 
 def reference(kind: str, arguments):
