@@ -75,7 +75,8 @@ class Layer(eqx.Module):
     def add(self, field: Values, values: Values) -> Values:
         """The field with these values added in the layer.
 
-        In place: a sum with a field that is padded with zeros took four times as long (128 x 128 cells, four layers).
+        In place: sums with fields that are padded with zeros made an application twice as dear (128 x 128 cells, four
+        layers).
         """
         start = 0 if self.side == 0 else self.size - self.width
         return lax.dynamic_update_slice_in_dim(field, self.cut(field) + values, start, self.axis)
