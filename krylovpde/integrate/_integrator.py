@@ -85,6 +85,10 @@ class Flow(eqx.Module):
         """`g(t, u)`: everything but the operator."""
         return rest_of(self.equation, t, u)
 
+    def varying(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
+        """The same without what is constant."""
+        return rest_of(self.equation, t, u, constant=False)
+
 
 class AbstractIntegrator(eqx.Module):
     """A method for semilinear equations, in steps. See [`krylovpde.ETDRK4`][] and its neighbours."""
