@@ -163,10 +163,10 @@ def main() -> None:
         settings = [("Exponax, ETDRK4", f"{n} steps", lambda n=n: by_exponax(case, n)) for n in arguments.steps]  # noqa: B023
         settings += [("krylovpde, ETDRK4", f"{r:.0e}", lambda r=r: by_krylovpde(case, r)) for r in arguments.tolerances]  # noqa: B023
         for method, setting, function in settings:
-            row = {"problem": name, "method": method, "setting": setting}
-            row |= measure(function, reference, arguments.repeats)
-            rows.append(row)
-            print(f"| {name} | {method} | {setting} | {row['error']:.0e} | {1e3 * row['seconds']:.3g} ms |", flush=True)
+            found = measure(function, reference, arguments.repeats)
+            rows.append({"problem": name, "method": method, "setting": setting} | found)
+            cells = (name, method, setting, f"{found['error']:.0e}", f"{1e3 * found['seconds']:.3g} ms")
+            print("| " + " | ".join(cells) + " |", flush=True)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps({"size": arguments.size, "rows": rows}, indent=1))

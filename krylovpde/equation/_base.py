@@ -115,10 +115,14 @@ def merge_breakpoints(lists: list[Array]) -> Real[Array, " breaks"]:
     return lax.stop_gradient(jnp.sort(jnp.concatenate([jnp.zeros(0, dtype), *(part.astype(dtype) for part in lists)])))
 
 
-def rest_of(equation: AbstractEquation, t: Any, u: PyTree[Array]) -> PyTree[Array]:
-    """Everything but the operator, `forcing + nonlinear(t, u) + driven sources`, in the precision of `u`."""
+def rest_of(equation: AbstractEquation, t: Any, u: PyTree[Array], constant: bool = True) -> PyTree[Array]:
+    """Everything but the operator, `forcing + nonlinear(t, u) + driven sources`, in the precision of `u`.
+
+    `constant`: with the forcing.
+    """
     total = jtu.tree_map(jnp.zeros_like, u)
-    for term in (equation.nonlinear(t, u), equation.forcing(), *driven_terms(equation, t)):
+    forcing = equation.forcing() if constant else None
+    for term in (equation.nonlinear(t, u), forcing, *driven_terms(equation, t)):
         if term is not None:
             total = jtu.tree_map(lambda a, b: a + jnp.asarray(b).astype(a.dtype), total, term)
     return total

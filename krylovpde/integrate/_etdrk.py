@@ -60,7 +60,8 @@ class ETDRK4(AbstractIntegrator):
 
     Four evaluations of `g` a step, and one linear combination of φ-functions for each. Of order four for periodic
     boundaries and for functions that respect the boundary conditions; otherwise boundary layers in the derivatives of
-    `g` reduce it, as with every method of this kind whose stages are of lower order (Hochbruck, Ostermann 2005).
+    `g` can reduce it, as with every method of this kind whose stages are of lower order (Hochbruck, Ostermann 2005):
+    to 2.4 from data that do not fit the wall, not at all from data that do (docs: Numerics).
 
     !!! cite "Sources"
 

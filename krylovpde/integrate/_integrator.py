@@ -97,6 +97,10 @@ class Flow(eqx.Module):
     def _seen(self, t: Array) -> Array:
         return t if self.step is None else inside(t, *self.step)
 
+    def varying(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
+        """The same without what is constant."""
+        return rest_of(self.equation, t, u, constant=False)
+
 
 class AbstractIntegrator(eqx.Module):
     """A method for semilinear equations, in steps. See [`krylovpde.ETDRK4`][] and its neighbours."""

@@ -22,7 +22,7 @@ class Rosenbrock(AbstractIntegrator):
         J = A + ∂g/∂u(t, u),     u' = J u + (g(t, u) - ∂g/∂u u)
 
     with the Jacobian of the present state, applied by `jax.jvp` and never formed. For reactions that are stiff
-    themselves, and for nonlinear diffusion; it keeps its order with any boundary. The Jacobian has no tags, so that
+    themselves, and for nonlinear diffusion. The Jacobian has no tags, so that
     its flows are Arnoldi's.
 
     !!! cite "Sources"
