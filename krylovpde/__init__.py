@@ -20,6 +20,7 @@ from .adjoint import (
 from .equation import (
     AbstractEquation as AbstractEquation,
     AdvectionDiffusion as AdvectionDiffusion,
+    Assembled as Assembled,
     Diffusion as Diffusion,
     Linear as Linear,
     PointSource as PointSource,

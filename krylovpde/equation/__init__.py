@@ -1,6 +1,7 @@
 """One equation per file: Equinox modules whose parameters are leaves."""
 
 from ._advection_diffusion import AdvectionDiffusion as AdvectionDiffusion, cell_peclet_number as cell_peclet_number
+from ._assembled import Assembled as Assembled
 from ._base import AbstractEquation as AbstractEquation, driven_terms as driven_terms, rest_of as rest_of
 from ._checks import check_operator as check_operator
 from ._diffusion import Diffusion as Diffusion
