@@ -21,6 +21,7 @@ from .equation import (
     AbsorbedState as AbsorbedState,
     AbstractEquation as AbstractEquation,
     AdvectionDiffusion as AdvectionDiffusion,
+    Assembled as Assembled,
     Diffusion as Diffusion,
     Linear as Linear,
     NonlinearDiffusion as NonlinearDiffusion,

@@ -45,6 +45,30 @@ def test_getting_started():
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.slow
+def test_irregular_domain(tmp_path):
+    """The tracer's mass is kept, and the disc converges."""
+    figure = tmp_path / "lake.png"
+    run = _run("irregular_domain.py", "--cells", 24, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    assert float(re.findall(r"changed by ([\d.e+-]+);", run.stdout)[0]) < 1e-6
+    errors = [float(error) for error in re.findall(r"error ([\d.]+) %", run.stdout)]
+    assert errors[0] < 4.0
+    assert errors[2] < 0.3 * errors[0]
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_triangle_mesh(tmp_path):
+    """The gradient of every element, and nine blocks of rock within 3 %."""
+    figure = tmp_path / "triangles.png"
+    run = _run("triangle_mesh.py", "--output", figure)
+    assert run.returncode == 0, run.stderr
+    assert "element by element: passed" in run.stdout
+    assert float(re.findall(r"largest error ([\d.]+) %", run.stdout)[0]) < 3.0
+    assert figure.stat().st_size > 10_000
+
+
 def test_coherent_state(tmp_path):
     """Second order, the norm kept, and a gradient through a driven potential that Ehrenfest's theorem knows."""
     figure = tmp_path / "packet.png"

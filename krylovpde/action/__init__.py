@@ -56,6 +56,7 @@ from ._reduction import Reduction as Reduction, lift as lift
 from ._resolvent import (
     Solver as Solver,
     Task as Task,
+    knows_diagonal as knows_diagonal,
     resolvent as resolvent,
     transposed_resolvent as transposed_resolvent,
 )

@@ -23,6 +23,7 @@ from .._custom_types import Weight
 from ..krylov._space import axpy, conjugate, weighted
 from ..operator import (
     AnnotatedOperator,
+    AssembledOperator,
     FluxOperator,
     SparseOperator,
     TransposedOperator,
@@ -95,7 +96,7 @@ def has_resolvent(operator: lx.AbstractLinearOperator) -> bool:
     """Whether `resolvent` serves an operator; decided from static facts."""
     if not is_self_adjoint(operator):
         return False
-    return lx.is_tridiagonal(operator) or (_knows_diagonal(operator) and _knows_interval(operator))
+    return lx.is_tridiagonal(operator) or (knows_diagonal(operator) and _knows_interval(operator))
 
 
 def growth_bound(operator: lx.AbstractLinearOperator) -> Real[Array, ""]:
@@ -144,28 +145,33 @@ def _knows_interval(operator: lx.AbstractLinearOperator) -> bool:
 
 
 @ft.singledispatch
-def _knows_diagonal(operator: lx.AbstractLinearOperator) -> bool:
+def knows_diagonal(operator: lx.AbstractLinearOperator) -> bool:
     """Whether `lineax.diagonal` costs no more than looking at the entries."""
     return lx.is_diagonal(operator)
 
 
-@_knows_diagonal.register(FluxOperator)
-@_knows_diagonal.register(SparseOperator)
-@_knows_diagonal.register(lx.TridiagonalLinearOperator)
+@knows_diagonal.register(FluxOperator)
+@knows_diagonal.register(SparseOperator)
+@knows_diagonal.register(lx.TridiagonalLinearOperator)
 def _(operator):
     del operator
     return True
 
 
-@_knows_diagonal.register(AnnotatedOperator)
-@_knows_diagonal.register(lx.TaggedLinearOperator)
-@_knows_diagonal.register(lx.NegLinearOperator)
-@_knows_diagonal.register(lx.MulLinearOperator)
-@_knows_diagonal.register(lx.DivLinearOperator)
+@knows_diagonal.register(AnnotatedOperator)
+@knows_diagonal.register(lx.TaggedLinearOperator)
+@knows_diagonal.register(lx.NegLinearOperator)
+@knows_diagonal.register(lx.MulLinearOperator)
+@knows_diagonal.register(lx.DivLinearOperator)
 def _(operator):
-    return _knows_diagonal(operator.operator)
+    return knows_diagonal(operator.operator)
 
 
-@_knows_diagonal.register(lx.AddLinearOperator)
+@knows_diagonal.register(AssembledOperator)
 def _(operator):
-    return _knows_diagonal(operator.operator1) and _knows_diagonal(operator.operator2)
+    return knows_diagonal(operator.stiffness)
+
+
+@knows_diagonal.register(lx.AddLinearOperator)
+def _(operator):
+    return knows_diagonal(operator.operator1) and knows_diagonal(operator.operator2)

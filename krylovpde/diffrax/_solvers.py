@@ -9,17 +9,18 @@ from jaxtyping import Array, PyTree
 
 from ..action import AbstractMethod
 from ..integrate import ETDRK2_TABLEAU, ETDRK4_TABLEAU, EXPONENTIAL_EULER_TABLEAU, ROSENBROCK_TABLEAU, Tableau
+from ..krylov._space import add
 from ._step import Split, exponential_diffrax_step
-from ._term import LinearTerm
+from ._term import check_terms
 
-_TERMS = diffrax.MultiTerm[tuple[LinearTerm, diffrax.AbstractTerm]]
 _INTERPOLATION = diffrax.ThirdOrderHermitePolynomialInterpolation
 
 
 class _ExponentialSolver(diffrax.AbstractAdaptiveSolver[None]):
     """What the solvers share: everything but a tableau."""
 
-    term_structure: ClassVar = _TERMS
+    # The parts are checked in `init`, which says what to do; Diffrax's own check would only say that they do not fit.
+    term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., Any]] = _INTERPOLATION
 
     action: eqx.AbstractVar[AbstractMethod | None]
@@ -38,8 +39,9 @@ class _ExponentialSolver(diffrax.AbstractAdaptiveSolver[None]):
         return self.tableau.error_order
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No state."""
-        del terms, t0, t1, y0, args
+        """No state; the terms are checked."""
+        del t0, t1, y0, args
+        check_terms(terms, type(self).__name__)
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: None, made_jump: Any
@@ -53,8 +55,8 @@ class _ExponentialSolver(diffrax.AbstractAdaptiveSolver[None]):
         return y1, error, dense, None, result
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The parts of the vector field."""
-        return terms.vf(t0, y0, args)
+        """The whole vector field, which is what `steady_state_event` and `ImplicitAdjoint` ask for."""
+        return add(*terms.vf(t0, y0, args))
 
 
 class ExponentialEuler(_ExponentialSolver):

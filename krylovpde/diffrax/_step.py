@@ -12,6 +12,7 @@ from .._solution import RESULTS
 from ..action import AbstractMethod
 from ..integrate import LinearFlow, Linearised, Tableau, choose, exponential_step, inside, linearise
 from ..krylov._space import add, scale
+from ._term import unwrapped
 
 
 class Split:
@@ -23,7 +24,7 @@ class Split:
         linear, rest = terms.contr(t0, t1)
         length = jnp.where(t1 == t0, 1.0, t1 - t0)
         self.signs = (jnp.sign(linear / length), jnp.sign(rest / length))
-        self.operator = _unwrapped(terms.terms[0]).operator * self.signs[0]
+        self.operator = unwrapped(terms.terms[0]).operator * self.signs[0]
 
     def linear(self, t: Any, y: PyTree[Array]) -> PyTree[Array]:
         return scale(self.signs[0], self.terms.terms[0].vf(t, y, self.args))
@@ -34,12 +35,6 @@ class Split:
 
     def rate(self, t: Any, y: PyTree[Array]) -> PyTree[Array]:
         return add(self.linear(t, y), self.rest(t, y))
-
-
-def _unwrapped(term: Any) -> Any:
-    while not hasattr(term, "operator"):
-        term = term.term
-    return term
 
 
 def exponential_diffrax_step(

@@ -50,6 +50,34 @@ class LinearTerm(diffrax.AbstractTerm):
         return scale(control, vf)
 
 
+def check_terms(terms: Any, solver: str) -> None:
+    """Raises for terms of which the first is not linear: `ValueError`, with what to do."""
+    inside = unwrapped(terms)
+    if isinstance(inside, diffrax.MultiTerm) and inside is not terms:
+        message = (
+            f"`{solver}` cannot solve the backward system of `diffrax.BacksolveAdjoint`, which is one nonlinear term, "
+            "and for a diffusion runs the state backwards in time, where it explodes. Use "
+            "`adjoint=RecursiveCheckpointAdjoint()` (the default), `DirectAdjoint()` or `ForwardMode()`; or "
+            "krylovpde.solve."
+        )
+        raise ValueError(message)
+    parts = terms.terms if isinstance(terms, diffrax.MultiTerm) else ()
+    if len(parts) != 2 or not isinstance(unwrapped(parts[0]), LinearTerm):
+        found = ", ".join(type(unwrapped(part)).__name__ for part in parts)
+        message = (
+            f"`{solver}` takes `terms=MultiTerm(LinearTerm(operator), ODETerm(rest))`, which `split(equation)` makes "
+            f"of an equation; got {f'MultiTerm({found})' if parts else type(inside).__name__}."
+        )
+        raise ValueError(message)
+
+
+def unwrapped(term: Any) -> Any:
+    """The term inside of what Diffrax wraps around it: the direction of time, an adjoint."""
+    while not isinstance(term, LinearTerm | diffrax.MultiTerm) and hasattr(term, "term"):
+        term = term.term
+    return term
+
+
 def split(equation: AbstractEquation) -> diffrax.MultiTerm:
     """An equation of first order in time as `MultiTerm(LinearTerm(A), ODETerm(rest))`.
 

@@ -10,6 +10,7 @@ from ..signal import (
 )
 from ._absorbed_wave import AbsorbedWave as AbsorbedWave
 from ._advection_diffusion import AdvectionDiffusion as AdvectionDiffusion, cell_peclet_number as cell_peclet_number
+from ._assembled import Assembled as Assembled
 from ._base import (
     AbstractEquation as AbstractEquation,
     AbstractFirstOrderForm as AbstractFirstOrderForm,

@@ -10,6 +10,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..action import knows_diagonal
 from ..equation import AbstractEquation
 from ..krylov._space import norm, weighted
 from ..operator import FluxOperator, is_self_adjoint, spectral_bound, weight
@@ -115,9 +116,10 @@ def _with_unit_rows(operator: lx.AbstractLinearOperator) -> lx.AbstractLinearOpe
 
 def _preconditioner(operator: lx.AbstractLinearOperator, inner_product: Any) -> dict[str, Any]:
     """One over the diagonal, for operators that know it."""
-    if not isinstance(operator, FluxOperator):
+    structure = operator.in_structure()
+    if not (isinstance(structure, jax.ShapeDtypeStruct) and knows_diagonal(operator)):
         return {}
-    diagonal = weighted(lx.diagonal(operator).reshape(operator.grid.shape), inner_product)
+    diagonal = weighted(lx.diagonal(operator).reshape(structure.shape), inner_product)
     # It decides how fast the solution is found, not what it is.
-    inverse = lx.DiagonalLinearOperator(jax.lax.stop_gradient(-1.0 / diagonal))
+    inverse = lx.DiagonalLinearOperator(jax.lax.stop_gradient(jnp.where(diagonal < 0, -1.0 / diagonal, 1.0)))
     return {"preconditioner": lx.TaggedLinearOperator(inverse, lx.positive_semidefinite_tag)}

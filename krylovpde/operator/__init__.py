@@ -10,6 +10,7 @@ from ._assemble import (
     flux_operator as flux_operator,
     wall_source as wall_source,
 )
+from ._assembled import AssembledOperator as AssembledOperator, divide as divide
 from ._base import (
     AbstractOperator as AbstractOperator,
     TransposedOperator as TransposedOperator,

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optimistix as optx
 import pytest
 
 import krylovpde as kp
@@ -59,13 +60,79 @@ def test_dense_output_and_saved_times():
 
 
 def test_an_event_ends_it():
+    """Within a step, where a root finder says so: on the third-order interpolation."""
+
     def grown(_t, y, _args, **_):
         return jnp.mean(y) - 0.8
 
-    event = diffrax.Event(grown)
+    event = diffrax.Event(grown, root_finder=optx.Newton(rtol=1e-8, atol=1e-8))
     solution = solve(kd.ETDRK4(), event=event, end=5.0)
     assert solution.result == diffrax.RESULTS.event_occurred
     assert 0.1 < float(solution.ts[0]) < 2.0
+    assert float(jnp.mean(solution.ys[0])) == pytest.approx(0.8, abs=1e-6)
+    there = kp.solve(equation(0.02, 4.0), START, solution.ts[0], rtol=1e-8, max_steps=144).value
+    assert float(jnp.mean(there)) == pytest.approx(0.8, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_dense_output_is_of_fourth_order():
+    """A cubic through values and rates at both ends: an error of h⁴ between the steps."""
+    points = jnp.asarray([0.17, 0.43, 0.81])
+    exact = kp.solve(equation(0.02, 4.0), START, points, rtol=1e-10, max_steps=144).value
+    errors = []
+    for steps in (6, 12, 24):
+        options = {"stepsize_controller": diffrax.ConstantStepSize(), "dt0": 1.0 / steps}
+        solution = solve(kd.ETDRK4(), saveat=diffrax.SaveAt(dense=True), **options)
+        errors.append(float(jnp.linalg.norm(jax.vmap(solution.evaluate)(points) - exact)))
+    assert -np.polyfit(np.log([6, 12, 24]), np.log(errors), 1)[0] == pytest.approx(4.0, abs=0.5)
+
+
+def test_what_is_saved_and_shown(capfd):
+    """`SaveAt(steps, fn)`, a controller that steps to given times, a progress meter; all in one program."""
+    control = diffrax.ClipStepSizeController(CONTROL, step_ts=jnp.asarray([0.3]))
+    saved = diffrax.SaveAt(steps=True, fn=lambda t, y, _args: (t, jnp.mean(y)))
+    meter = diffrax.TextProgressMeter(minimum_increase=0.4)
+    solution = solve(kd.ETDRK4(), saveat=saved, stepsize_controller=control, progress_meter=meter)
+    times, means = jax.tree.leaves(solution.ys)
+    taken = int(solution.stats["num_accepted_steps"])
+    assert np.isinf(times[taken:]).all()
+    assert np.any(np.asarray(times[:taken]) == 0.3)
+    assert times[taken - 1] == 1.0
+    assert np.all(np.diff(means[:taken]) > 0)
+    jax.effects_barrier()
+    assert "100.00%" in capfd.readouterr().out
+
+
+def test_batches_of_problems():
+    """`vmap` over parameters, the gradient of a batch: each lane as if alone."""
+
+    def end(rate):
+        return jnp.mean(solve(kd.ETDRK2(), 0.02, rate, stepsize_controller=CONTROL).ys[0])
+
+    def exact(rate):
+        return jnp.mean(by_dopri8(rate=rate))
+
+    rates = jnp.asarray([1.0, 4.0])
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(end)))(rates)
+    expected, wanted = jax.jit(jax.vmap(jax.value_and_grad(exact)))(rates)
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+    np.testing.assert_allclose(slopes, wanted, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_implicit_adjoint_of_a_state_of_rest():
+    """`ImplicitAdjoint` differentiates the state that `steady_state_event` finds."""
+    matrix = lx.MatrixLinearOperator(-2.0 * jnp.eye(2))
+
+    def rest(rate):
+        terms = diffrax.MultiTerm(kd.LinearTerm(matrix), diffrax.ODETerm(lambda _t, y, _args: rate - 0.1 * y**3))
+        settled = diffrax.Event(diffrax.steady_state_event(rtol=1e-8, atol=1e-8))
+        options = {"adjoint": diffrax.ImplicitAdjoint(), "event": settled, "stepsize_controller": CONTROL}
+        return diffrax.diffeqsolve(terms, kd.ETDRK4(), 0.0, 200.0, None, jnp.ones(2), **options).ys[0][0]
+
+    value, slope = jax.value_and_grad(rest)(jnp.asarray(1.0))
+    assert 2.0 * value + 0.1 * value**3 == pytest.approx(1.0, abs=1e-6)
+    assert slope == pytest.approx(float(1.0 / (2.0 + 0.3 * value**2)), rel=1e-4)
 
 
 def objective(parameters, solver, adjoint):
@@ -106,7 +173,9 @@ def test_what_does_not_fit_is_refused():
         kd.LinearTerm(jnp.eye(3))
     with pytest.raises(ValueError, match="second order"):
         kd.split(kp.Wave(GRID, 1.0))
-    with pytest.raises(ValueError, match="MultiTerm"):
+    with pytest.raises(ValueError, match="RecursiveCheckpointAdjoint"):
+        jax.grad(lambda d: objective((d, 4.0), kd.ETDRK2(), diffrax.BacksolveAdjoint()))(jnp.asarray(0.02))
+    with pytest.raises(ValueError, match=r"MultiTerm\(LinearTerm.*got ODETerm"):
         diffrax.diffeqsolve(diffrax.ODETerm(lambda _t, y, _a: -y), kd.ETDRK4(), 0.0, 1.0, 0.1, START)
 
 
