@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Array, Inexact, PyTree
 
 from ..grid import as_parameter, known_false
-from ..operator import AssembledOperator, SparseOperator, add_in_precision, divide, self_adjoint_tag
+from ..operator import AssembledOperator, SparseOperator, WaveState, add_in_precision, divide, self_adjoint_tag
+from ..signal import AbstractSignal
 from ._base import AbstractEquation, rest_of
 from ._checks import check_operator
 from ._linear import Linear
-from ._signal import AbstractSignal
-from ._wave import WaveState
 
 # A matrix that was assembled in floating point is symmetric to rounding.
 _SYMMETRIC = 1e-8
