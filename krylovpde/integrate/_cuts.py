@@ -59,8 +59,8 @@ def inside(t: Array, begin: Array, end: Array) -> Array:
     The same derivative as `t`. Rounding that led out of the step is undone, too.
     """
     low, high = _neighbour(begin, 1.0), _neighbour(end, -1.0)
-    moved = jnp.where(t < low, low, jnp.where(t > high, high, t))
-    return t + lax.stop_gradient(moved - t)
+    moved = lax.stop_gradient(jnp.where(t < low, low, jnp.where(t > high, high, t)))
+    return moved + (t - lax.stop_gradient(t))
 
 
 def _neighbour(t: Array, direction: float) -> Array:

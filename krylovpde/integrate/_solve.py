@@ -46,10 +46,12 @@ def solve(
     - second order: $u(t) = \cos(\tau\sqrt L)\, u_0 + \tau \operatorname{sinc}(\tau\sqrt L)\, v_0 +
       \int_0^\tau \sigma\operatorname{sinc}(\sigma\sqrt L)\, b\, \mathrm{d}\sigma$, never put into first-order form;
 
-    and for sources $f(x)\,w(t)$ the same integrals with $w$ under them, for self-adjoint operators.
+    and for sources and boundary values $f(x)\,w(t)$ the same integrals with $w$ under them: by Chebyshev's polynomials
+    where they serve; else from one breakpoint to the next, where all signals are straight lines in between; else in
+    steps of [`krylovpde.ETDRK4`][].
 
     A semilinear equation $u' = Au + g(t, u)$ is solved in steps of an exponential integrator ([`krylovpde.ETDRK4`][]
-    if nothing is said), whose size follows from the tolerance; output times end a step.
+    if nothing is said), whose size follows from the tolerance; output times and jumps end a step.
 
     A linear equation whose operator depends on time, $u' = A(t)u + b(t)$, is solved in steps of
     [`krylovpde.Magnus4`][], in the same way.
@@ -70,7 +72,7 @@ def solve(
     - `method`, `adjoint`, `rtol`, `atol`, `max_steps`, `throw`: as in [`krylovpde.expm_multiply`][]. For a
         `WaveState` the tolerance holds for each part. For semilinear equations `method` is an integrator
         ([`krylovpde.ETDRK2`][] and its neighbours, which also take equations of first order that are linear), and
-        `max_steps` bounds the attempts between two output times (4096).
+        `max_steps` bounds the attempts between two output times (4096), jumps not counted.
 
     **Returns:**
 
@@ -78,8 +80,8 @@ def solve(
 
     **Raises:**
 
-    `TypeError`, `ValueError` for arguments that do not fit, and for sources that vary in time with an operator that is
-    not self-adjoint, unless `method` is an integrator; `equinox.EquinoxRuntimeError` for a failed result.
+    `TypeError`, `ValueError` for arguments that do not fit, and for functions of time with an action that serves time
+    series alone; `equinox.EquinoxRuntimeError` for a failed result.
     """
     _check_equation(equation)
     operator = equation.operator()

@@ -108,3 +108,14 @@ def test_what_does_not_fit_is_refused():
         kd.split(kp.Wave(GRID, 1.0))
     with pytest.raises(ValueError, match="MultiTerm"):
         diffrax.diffeqsolve(diffrax.ODETerm(lambda _t, y, _a: -y), kd.ETDRK4(), 0.0, 1.0, 0.1, START)
+
+
+def test_jumps_are_told_to_the_controller():
+    """`jump_ts=equation.breakpoints`: steps end before and begin after each of them."""
+    source = kp.Source(1.0, kp.Piecewise([0.3, 0.55], [0.0, 8.0, lambda t: -3.0 * t]))
+    driven = kp.Diffusion(GRID, 0.02, source=source)
+    control = diffrax.ClipStepSizeController(CONTROL, jump_ts=driven.breakpoints)
+    options = {"stepsize_controller": control, "max_steps": 64}
+    solution = diffrax.diffeqsolve(kd.split(driven), kd.ETDRK4(), 0.0, 1.0, None, START, **options)
+    np.testing.assert_allclose(solution.ys[0], kp.solve(driven, START, 1.0, rtol=1e-9).value, rtol=1e-7)
+    assert solution.stats["num_steps"] < 20
