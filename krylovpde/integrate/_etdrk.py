@@ -17,7 +17,8 @@ class ETDRK2(AbstractIntegrator):
         u⁺ = U + h φ_2(hA) (g(t + h, U) - g(t, u))
 
     for `u' = A u + g(t, u)`. Recommended for low accuracy and for data that are not smooth; it keeps its order with
-    any boundary. The error is compared with the same rule that takes `g` at `u⁺`.
+    any boundary. The error is estimated by the same rule that takes `g` at `u⁺`, and by how far `g` is from a straight
+    line in time.
 
     !!! cite "Sources"
 

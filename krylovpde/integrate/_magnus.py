@@ -38,8 +38,8 @@ class Magnus4(AbstractIntegrator):
     costs no steps. Each step is taken once as a whole and once in two halves, of which the latter is kept: the
     difference is an estimate of order five at the price that the exponential midpoint rule has for one of order three.
 
-    Sources and boundary values ride along in the same averages. Smooth in time is best: a kink or a jump is met by
-    short steps around it.
+    Sources and boundary values ride along in the same averages. Jumps and kinks of signals end a step; those of a
+    function of time are met by short steps around them.
 
     !!! cite "Sources"
 
