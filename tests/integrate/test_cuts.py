@@ -42,6 +42,21 @@ def test_jumps_and_kinks_end_a_step():
         assert jax.grad(lambda target: cuts.next(jnp.asarray(0.2), target))(target) == slope
 
 
+def test_every_equation_knows_its_jumps():
+    on_wall, inside_it, potential = (kp.Piecewise([time], [0.0, 1.0]) for time in (0.3, 0.1, 0.2))
+    walls = kp.Boundary(upper=kp.Neumann(on_wall))
+    sources = {"a": kp.Source(1.0, inside_it), "b": None}
+    species = kp.ReactionDiffusion(
+        GRID, {"a": 1.0, "b": 2.0}, lambda _t, _x, u: u, boundary=walls, source=sources, breakpoints=[0.9, 0.5]
+    )
+    # One wall for each species.
+    np.testing.assert_array_equal(species.breakpoints, [0.1, 0.3, 0.3, 0.5, 0.9])
+    particle = kp.Schrodinger(GRID, [1.0, kp.Source(1.0, potential)], boundary=walls)
+    np.testing.assert_array_equal(particle.breakpoints, [0.2, 0.3])
+    np.testing.assert_array_equal(kp.Wave(GRID, 1.0, boundary=walls).breakpoints, [0.3])
+    assert kp.Diffusion(GRID, 1.0, source=2.0).breakpoints.size == 0
+
+
 def test_no_step_reaches_across_a_pulse():
     cuts = cuts_of(driven_by(lambda t: jnp.exp(-(((t - 0.3) / 1e-3) ** 2))), jnp.asarray(0.0), jnp.asarray(1.0))
     time, ends = jnp.asarray(0.0), []
