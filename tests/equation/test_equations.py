@@ -239,7 +239,7 @@ FIELD = np.ones(GRID.shape)
         (lambda: Diffusion(GRID, np.ones((3, 4))), ValueError, r"shape \(4, 3\) \(grid.shape\), got shape \(3, 4\)"),
         (lambda: Diffusion(GRID, (1.0,)), ValueError, "has 1 components for a grid with 2 axes"),
         (lambda: Diffusion(GRID, (1.0, -1.0)), ValueError, r"diffusivity\)\[1\]` must be positive"),
-        (lambda: Diffusion(GRID, lambda t: t), TypeError, r"diffusivity\)`.*vary in time come later"),
+        (lambda: Diffusion(GRID, lambda t: t), TypeError, r"diffusivity\)`.*does not vary in time"),
         (lambda: Diffusion(GRID, 1.0, capacity=-1.0), ValueError, r"Diffusion\(capacity\)` must be positive"),
         (lambda: Diffusion(GRID, 1.0, boundary="periodic"), TypeError, "of type str"),
         (lambda: Diffusion(GRID, 1.0, boundary=Boundary(Periodic(), Neumann())), ValueError, "both sides"),
