@@ -52,6 +52,7 @@ def _exact(parameters, time):
     return kp.WaveState(state.displacement, state.velocity)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_dense_exponential():
     solution = _solve(PARAMETERS)
     assert (solution.stats.method, solution.stats.adjoint) == ("Faber", "CheckpointedAdjoint")
@@ -112,6 +113,7 @@ def test_gradients_reach_every_parameter():
         assert relative_error(ours, reference) < 1e-7
 
 
+@pytest.mark.slow
 def test_forward_mode_is_the_exact_one():
     tangent = jax.jit(lambda p, d: jax.jvp(_loss, (p,), (d,))[1])(PARAMETERS, _directions())
     exact = jax.jit(lambda p, d: jax.jvp(_exact_loss, (p,), (d,))[1])(PARAMETERS, _directions())
@@ -278,12 +280,13 @@ def reflected_energy(angle, wavelength, width=20, cycles=2.0):
     return back / energy(start.displacement, start.velocity)
 
 
-@pytest.mark.parametrize(("angle", "bound"), [(0, 1e-5), (60, 3e-3)])
+@pytest.mark.parametrize(("angle", "bound"), [pytest.param(0, 1e-5, marks=pytest.mark.slow), (60, 3e-3)])
 def test_twenty_cells_send_back_next_to_nothing(angle, bound):
     """Of the energy 1e-4 at normal incidence and 1e-2 at 60° are asked for; what the layer promises is below that."""
     assert 0.0 < reflected_energy(angle, 10.0) < bound
 
 
+@pytest.mark.slow
 def test_a_free_surface_turns_the_wave_around_and_the_layer_lets_it_go():
     grid = kp.Grid(120, 0.0, 120.0)
     boundary = kp.Boundary(lower=kp.Dirichlet(), upper=kp.Absorbing(20))
