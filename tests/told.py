@@ -46,9 +46,9 @@ def ellipse(centre, real, imaginary) -> Ellipse:
     return Ellipse(*(jnp.asarray(float(number)) for number in (centre, real, imaginary)))
 
 
-def damped_wave(speed, damping, cells=9) -> Told:
+def damped_wave(speed, damping, cells=9, dtype=jnp.float64) -> Told:
     """`p_t = -speed² v_x - damping p`, `v_t = -p_x` on staggered cells of width one, between walls: tall and thin."""
-    like = {"p": jax.ShapeDtypeStruct((cells,), jnp.float64), "v": jax.ShapeDtypeStruct((cells - 1,), jnp.float64)}
+    like = {"p": jax.ShapeDtypeStruct((cells,), dtype), "v": jax.ShapeDtypeStruct((cells - 1,), dtype)}
 
     def apply(state):
         p, v = state["p"], state["v"]
