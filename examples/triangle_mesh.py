@@ -81,7 +81,8 @@ def predict(transmissivity):
     stiffness = kp.SparseOperator.from_coo(*pairs, assembly.mv(transmissivity), (free.size, free.size))
     natural = from_held.mv(transmissivity)
     rest = kp.steady_state(kp.Assembled(stiffness, mass, source=natural), rtol=1e-10)
-    return kp.solve(kp.Assembled(stiffness, mass, source=natural + pumping), rest, TIMES, observe=observe).value
+    test = kp.Assembled(stiffness, mass, source=natural + pumping)
+    return kp.solve(test, rest, TIMES, observe=observe, method=kp.Chebyshev()).value
 
 
 class Rock(eqx.Module):
