@@ -81,7 +81,8 @@ def predict(transmissivity):
     stiffness = kp.SparseOperator.from_coo(*pairs, assembly.mv(transmissivity), (free.size, free.size))
     natural = from_held.mv(transmissivity)
     rest = kp.steady_state(kp.Assembled(stiffness, mass, source=natural), rtol=1e-10)
-    return kp.solve(kp.Assembled(stiffness, mass, source=natural + pumping), rest, TIMES, observe=observe).value
+    test = kp.Assembled(stiffness, mass, source=natural + pumping)
+    return kp.solve(test, rest, TIMES, observe=observe, method=kp.Chebyshev()).value
 
 
 class Rock(eqx.Module):
@@ -103,7 +104,8 @@ def main():
     data = predict(truth.field()) + SIGMA * rng.standard_normal((TIMES.size, len(wells)))
     start = Rock(jnp.zeros(9))
     report = kp.verify.taylor_test(lambda k: jnp.sum((predict(k) - data) ** 2), start.field(), key=jax.random.key(1))
-    print(f"{mesh.nelements} elements, {free.size} unknowns; Taylor test, element by element: {report}")
+    verdict = "passed" if report.passed else report
+    print(f"{mesh.nelements} elements, {free.size} unknowns; Taylor test, element by element: {verdict}")
     loss = kp.inverse.LeastSquares(lambda model: predict(model.field()), data, sigma=SIGMA)
     result = kp.inverse.fit(loss, start, optx.LevenbergMarquardt(rtol=1e-6, atol=1e-6), max_iterations=15)
     found = jnp.exp(result.model.logarithms)
