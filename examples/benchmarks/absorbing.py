@@ -9,6 +9,7 @@ gradient is the difference from our own at a tolerance of 1e-9.
 
 import argparse
 import time
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -47,7 +48,8 @@ def _diffrax(problem, solver, duration, rtol):
         solution = diffrax.diffeqsolve(
             term, solver, 0.0, duration, 0.1, state, stepsize_controller=controller, max_steps=2048
         )
-        return jnp.sum(seen * solution.ys.displacement[0]), solution.stats["num_steps"]
+        states: Any = solution.ys
+        return jnp.sum(seen * states.displacement[0]), solution.stats["num_steps"]
 
     return loss
 
