@@ -46,7 +46,9 @@ def exact(operator, start, t):
 
 
 @pytest.mark.parametrize("rtol", [1e-6, *(pytest.param(rtol, marks=pytest.mark.slow) for rtol in (1e-3, 1e-10))])
-@pytest.mark.parametrize("walls", ["periodic", "open", "fixed"])
+@pytest.mark.parametrize(
+    "walls", ["open", *(pytest.param(walls, marks=pytest.mark.slow) for walls in ("periodic", "fixed"))]
+)
 def test_values_meet_the_tolerance(walls, rtol):
     boundary = {"periodic": kp.Periodic(), "open": kp.Neumann(), "fixed": kp.Dirichlet()}[walls]
     times = jnp.asarray([0.0, 1e-5, 1e-3, 0.05, 0.05])
@@ -85,6 +87,7 @@ def test_inflow_through_a_free_wall_is_no_growth_of_the_numerical_range():
             assert np.linalg.norm(solution.value - reference) <= 1e-6 * size
 
 
+@pytest.mark.slow
 def test_sources_sensors_and_several_times():
     grid = kp.Grid(shape=(7, 6), lower=(0.0, 0.0), upper=(1.0, 1.0))
     fields = [jnp.asarray(RNG.uniform(0.5, 1.5, grid.shape)) for _ in range(3)]
@@ -125,6 +128,7 @@ def test_complex_states_and_single_precision():
     assert relative_error(single.value, mine) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_flat_ellipse_is_chebyshev_and_an_upright_one_serves_rotations():
     diffusion = kp.Diffusion(LINE, KAPPA)
     mine, theirs = (
@@ -167,6 +171,7 @@ def test_the_series_holds_everywhere_in_the_ellipse(axes, level):
 
 
 @pytest.mark.parametrize("peclet", [0.1, 1.0, 2.0])
+@pytest.mark.slow
 def test_the_degree_is_what_the_flow_and_the_spread_need(peclet):
     grid = kp.Grid(shape=(64, 64), lower=(0.0, 0.0), upper=(64.0, 64.0))
     operator = kp.AdvectionDiffusion(grid, 1.0, (peclet, -peclet), boundary=kp.Periodic()).operator()
@@ -179,6 +184,7 @@ def test_the_degree_is_what_the_flow_and_the_spread_need(peclet):
     assert solution.stats.num_steps == 1
 
 
+@pytest.mark.slow
 def test_where_it_is_chosen():
     start = jnp.asarray(STARTS["smooth"])
     chosen = {
@@ -233,7 +239,7 @@ def test_transient_growth_is_counted_and_refused_only_where_it_spoils_the_result
         assert solution.result == kp.RESULTS.bound_violated
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 def test_sources_of_one_part_of_a_state(dtype):
     rng = np.random.default_rng(6)
     parameters = jnp.asarray(rng.uniform(1.2, 1.6, 9)), jnp.asarray(rng.uniform(0.0, 0.8, 9))

@@ -65,6 +65,7 @@ def test_values_are_those_of_the_dense_exponential():
         assert relative_error(value.velocity, reference.velocity) < 1e-8
 
 
+@pytest.mark.slow
 def test_observations_see_what_they_see_of_other_waves():
     """Sensors the displacement, operators on the whole state that, functions time and `WaveState`."""
     sensors = kp.Sensors(GRID, [[3.2, 2.9], [4.0, 3.3]])

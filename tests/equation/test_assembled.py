@@ -102,6 +102,7 @@ def test_second_order():
     np.testing.assert_allclose(rate.velocity, (LOAD - MATRIX @ np.asarray(START)) / MASS, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_loads_that_vary_in_time():
     source = [kp.Source(jnp.asarray(LOAD), lambda t: jnp.sin(3.0 * t)), 0.5]
     equation = kp.Assembled(stiffness(jnp.asarray(WEIGHTS)), MASS, source=source)
@@ -152,6 +153,7 @@ def test_forward_mode(key):
     assert tangent == pytest.approx(float(expected), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_single_precision():
     equation = kp.Assembled(sp.csr_array(MATRIX.astype(np.float32)), MASS, source=LOAD)
     solution = kp.solve(equation, START.astype(jnp.float32), 0.8)

@@ -43,7 +43,10 @@ def exact(equation, start, t):
 
 
 @by_method
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(
+    "boundary",
+    [name if name == "driven walls" else pytest.param(name, marks=pytest.mark.slow) for name in BOUNDARIES],
+)
 def test_against_the_dense_exponential(boundary, method):
     """A complex and a real start, the latter becoming complex."""
     equation = kp.Schrodinger(GRID, POTENTIAL, boundary=BOUNDARIES[boundary])
@@ -86,6 +89,7 @@ def test_the_operator_is_what_it_says():
         assert upper - 0.4 * width <= values.max() <= upper
 
 
+@pytest.mark.slow
 def test_the_interval_is_used():
     """Without it, from the bound alone, the polynomial covers twice as much."""
     grid = kp.Grid((24, 24), (-6.0, -6.0), (6.0, 6.0))
@@ -122,7 +126,7 @@ def coherent(x, t, centre=1.5):
     return np.pi**-0.25 * np.exp(-0.5 * (x - a) ** 2 + 1j * phase)
 
 
-@pytest.mark.parametrize("dimension", [1, 2])
+@pytest.mark.parametrize("dimension", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_coherent_state_to_second_order(dimension):
     """At three times on three grids: the error of the discretisation is of second order."""
     times, counts, errors = jnp.array([0.7, 2.0]), (48, 72, 108), []
@@ -141,7 +145,11 @@ def test_coherent_state_to_second_order(dimension):
 
 @pytest.mark.parametrize(
     ("method", "rtol", "step", "count"),
-    [(kp.Lanczos(), 1e-2, 0.3, 520), (kp.Lanczos(), 1e-10, 1.0, 180), (METHODS[0], 1e-13, 1.0, 110)],
+    [
+        (kp.Lanczos(), 1e-2, 0.3, 520),
+        pytest.param(kp.Lanczos(), 1e-10, 1.0, 180, marks=pytest.mark.slow),
+        (METHODS[0], 1e-13, 1.0, 110),
+    ],
     ids=["lanczos loose", "lanczos tight", "chebyshev"],
 )
 def test_norm_and_energy_are_conserved(method, rtol, step, count):
@@ -201,7 +209,7 @@ def paired(gradient, direction):
     return sum(jnp.real(jnp.sum(g * d)) for g, d in zip(gradient, direction, strict=True))
 
 
-@by_method
+@pytest.mark.parametrize("method", [METHODS[0], pytest.param(kp.Lanczos(), marks=pytest.mark.slow)])
 def test_gradients(method):
     """Against dense exponentials, finite differences and forward mode: potential, complex start, duration."""
     function = functools.partial(objective, method=method)
@@ -263,6 +271,7 @@ def test_single_precision(method):
 
 
 @pytest.mark.standard_promotion
+@pytest.mark.slow
 def test_gradients_against_diffrax():
     def by_diffrax(arguments):
         potential, start, t = arguments

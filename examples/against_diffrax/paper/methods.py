@@ -141,9 +141,8 @@ def default(case: Case, rtol: float, method: Any = None) -> Method:
 def krylov(case: Case, rtol: float, dimension: int | None = None, max_steps: int | None = None) -> Method:
     """`kp.expm_multiply` on the first-order form: Arnoldi, as large as the tolerance asks, and the two-sided adjoint.
 
-    For a backward pass the march keeps the states of `max_steps` steps and a few bases, in buffers that are filled
-    with zeros at every call: with 256 steps that is 34 MB at 128², and took 47 of 54 ms where a dozen of products
-    suffice. So whoever knows that few steps are needed says so.
+    For a backward pass the march keeps some states and a few bases, in buffers that are filled with zeros at every
+    call, where a dozen of products may suffice. So whoever knows that few steps are needed says so.
     """
     options = {"rtol": rtol, "method": kp.Arnoldi(dimension), "max_steps": max_steps}
 
