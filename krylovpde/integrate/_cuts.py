@@ -42,11 +42,11 @@ class Cuts(eqx.Module):
         return goal
 
 
-def cuts_of(equation: AbstractEquation, start: Array, end: Array) -> Cuts:
-    """Those of an equation between two times."""
+def cuts_of(equation: AbstractEquation, start: Array, end: Array, *, adaptive: bool) -> Cuts:
+    """Those of an equation between two times; steps of a size that is kept to end early at jumps and kinks alone."""
     breaks = lax.stop_gradient(equation.breakpoints.astype(start.dtype))
     signals = [signal for _, signal in equation.driving() if signal.degree is None]
-    if not signals:
+    if not (signals and adaptive):
         return Cuts(breaks, None, None)
     places = lax.stop_gradient(jnp.linspace(start, end, _SAMPLES + 1, dtype=start.dtype))
     moved = jnp.sum(jnp.stack([_variation(signal, places) for signal in signals]), axis=0)

@@ -86,7 +86,7 @@ def solve_semilinear(
     integrator: AbstractIntegrator, flow: Flow, control: Control, start: Array, initial: PyTree[Array], times: Array
 ) -> tuple[PyTree[Array], RESULTS, Statistics]:
     """The states at all times."""
-    cuts = cuts_of(flow.equation, start, times[-1])
+    cuts = cuts_of(flow.equation, start, times[-1], adaptive=integrator.step_size is None)
     outputs, end = integrate(integrator, flow, control, cuts, start, initial, times)
     zero = jnp.zeros((), jnp.int32)
     statistics = Statistics(

@@ -34,7 +34,7 @@ def test_a_step_sees_its_ends_from_within(dtype):
 def test_jumps_and_kinks_end_a_step():
     equation = driven_by(kp.Sampled([0.1, 0.4], [1.0, 2.0]), kp.Piecewise([0.3], [0.0, 1.0]))
     np.testing.assert_array_equal(equation.breakpoints, [0.1, 0.3, 0.4])
-    cuts = cuts_of(equation, jnp.asarray(0.2), jnp.asarray(0.5))
+    cuts = cuts_of(equation, jnp.asarray(0.2), jnp.asarray(0.5), adaptive=True)
     ends = [float(cuts.next(jnp.asarray(time), jnp.asarray(0.5))) for time in (0.2, 0.3, 0.35, 0.4)]
     assert ends == [0.3, 0.4, 0.4, 0.5]
     # A target carries its derivative, a break is a constant; one that is both is a target.
@@ -58,7 +58,9 @@ def test_every_equation_knows_its_jumps():
 
 
 def test_no_step_reaches_across_a_pulse():
-    cuts = cuts_of(driven_by(lambda t: jnp.exp(-(((t - 0.3) / 1e-3) ** 2))), jnp.asarray(0.0), jnp.asarray(1.0))
+    cuts = cuts_of(
+        driven_by(lambda t: jnp.exp(-(((t - 0.3) / 1e-3) ** 2))), jnp.asarray(0.0), jnp.asarray(1.0), adaptive=True
+    )
     time, ends = jnp.asarray(0.0), []
     while time < 1.0:
         assert len(ends) < 9
