@@ -62,7 +62,8 @@ def test_dense_output_and_saved_times():
 def test_an_event_ends_it():
     """Within a step, where a root finder says so: on the third-order interpolation."""
 
-    def grown(_t, y, _args, **_):
+    def grown(t, y, args, **_):
+        del t, args  # Diffrax names what it gives
         return jnp.mean(y) - 0.8
 
     event = diffrax.Event(grown, root_finder=optx.Newton(rtol=1e-8, atol=1e-8))
