@@ -104,6 +104,7 @@ def test_what_is_saved_and_shown(capfd):
     assert "100.00%" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_batches_of_problems():
     """`vmap` over parameters, the gradient of a batch: each lane as if alone."""
 
