@@ -99,7 +99,7 @@ class Flow(eqx.Module):
 
     def varying(self, t: Array, u: PyTree[Array]) -> PyTree[Array]:
         """The same without what is constant."""
-        return rest_of(self.equation, t, u, constant=False)
+        return rest_of(self.equation, self._seen(t), u, constant=False)
 
 
 class AbstractIntegrator(eqx.Module):

@@ -65,6 +65,7 @@ def _same_shapes(first: PyTree, second: PyTree) -> bool:
 
 
 def observed(observe: Any, times: Array, states: PyTree[Array]) -> PyTree:
+    """What is observed of the states at all times: by an operator on the state, or by a function of time and state."""
     # Outside of anything compiled here, so that whatever the function closes over keeps its gradient.
     if isinstance(observe, lx.AbstractLinearOperator):
         return jax.vmap(observe.mv)(states)

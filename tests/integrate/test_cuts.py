@@ -171,3 +171,14 @@ def test_breakpoints_that_are_none():
         kp.Semilinear(kp.Laplacian(GRID), lambda _t, u: u, breakpoints=0.3)
     with pytest.raises(ValueError, match="list of real times"):
         kp.ReactionDiffusion(GRID, 1.0, lambda _t, _x, u: u, breakpoints=[1.0j])
+
+
+def test_strang_sees_one_side_of_a_jump():
+    """Its reaction steps ask for the sources without the constant ones: they, too, are seen from within the step."""
+    grid = kp.Grid((8,), (0.0,), (1.0,))
+    source = kp.Source(1.0 + np.cos(np.pi * grid.coordinates[0]), kp.Piecewise([0.31], [0.0, 8.0]))
+    equation, start = kp.Diffusion(grid, 0.05, source=source), jnp.zeros(8)
+    method = kp.Strang(kp.Dense())
+    solution = kp.solve(equation, start, 1.0, method=method, rtol=1e-4, atol=1e-6, max_steps=64)
+    assert solution.stats.num_steps < 40
+    assert relative_error(solution.value, kp.solve(equation, start, 1.0, rtol=1e-9).value) < 1e-4
