@@ -7,11 +7,13 @@ at run time. No test changes these for the next one: the markers below set and r
 import os
 from pathlib import Path
 
+from tests.quick import quick_to_compile, quickly_checked
+
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files, never windows
 # Workers that each spin several BLAS threads on the same cores made `eigh` of a 77 x 77 matrix take 80 ms for 0.5 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Compiling is most of the time of a test run, and the programs here are small: a quarter less without optimisation.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Before jax is there: XLA reads its flags once.
+os.environ.setdefault("XLA_FLAGS", " ".join(quick_to_compile()))
 
 import jax
 import pytest
@@ -29,6 +31,7 @@ config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 # Before the first import of the package: from here on, its annotations are checked at every call.
+quickly_checked()
 install_import_hook("krylovpde", "beartype.beartype")
 
 

@@ -258,6 +258,7 @@ def test_sources_of_one_part_of_a_state(dtype):
         assert relative_error(mine, theirs) < (1e-6 if dtype == jnp.float64 else 1e-4)
 
 
+@pytest.mark.slow
 def test_many_times_and_sensors_are_read_from_one_recurrence():
     grid = kp.Grid(shape=(9, 8), lower=(0.0, 0.0), upper=(1.0, 1.0))
     times = np.linspace(0.0, 0.4, 40)

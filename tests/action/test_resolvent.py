@@ -73,6 +73,7 @@ def test_what_is_separable_takes_one_iteration(boundary):
     assert relative_error(solved.value - 0.05 * operator.mv(solved.value), right) < 1e-9
 
 
+@pytest.mark.slow
 def test_solves_do_not_depend_on_the_mesh():
     counts, iterations = [], []
     for size in (12, 24, 48):
@@ -98,6 +99,7 @@ def test_contrast_and_jumps():
         assert solution.stats.applications <= most * solution.stats.krylov_dimension
 
 
+@pytest.mark.slow
 def test_a_gradient_in_the_plane():
     def loss(method, k):
         value = kp.solve(kp.Diffusion(GRID, k, boundary=kp.Dirichlet()), ROUGH, 0.05, method=method, rtol=1e-8).value

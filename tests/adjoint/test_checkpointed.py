@@ -56,7 +56,9 @@ def test_every_argument_in_both_modes(key):
     assert abs(slope - inner(expected, directions)) <= CLOSE * 100
 
 
-@pytest.mark.parametrize("observe", [None, SENSORS], ids=["states", "sensors"])
+@pytest.mark.parametrize(
+    "observe", [pytest.param(None, id="states", marks=pytest.mark.slow), pytest.param(SENSORS, id="sensors")]
+)
 def test_coefficients_velocities_start_and_source(observe):
     mine, dense = (
         jax.jit(jax.grad(lambda a, method=method: carried(method, *a, observe)))(ARGUMENTS)
@@ -66,6 +68,7 @@ def test_coefficients_velocities_start_and_source(observe):
         assert relative_error(one, other) < CLOSE
 
 
+@pytest.mark.slow
 def test_the_parameters_of_an_observation():
     matrix = jnp.asarray(RNG.standard_normal((3, 12)))
     operator, vector = OPERATORS["carried"](point("carried")[0]), point("carried")[1]
@@ -118,6 +121,7 @@ def driven_loss(exact, arguments):
     return jnp.sum(value["p"] ** 2) + jnp.sum(value["v"] ** 2)
 
 
+@pytest.mark.slow
 def test_driven_pytrees_in_both_modes(key):
     arguments = driven_arguments()
     directions = random_like(key, arguments)
@@ -142,7 +146,10 @@ def test_second_derivatives_of_driven_pytrees(mode, key):
     assert relative_error(batch(False), batch(True)) < 10 * CLOSE
 
 
-@pytest.mark.parametrize("samples_only", [True, False], ids=["samples", "profile and samples"])
+@pytest.mark.parametrize(
+    "samples_only",
+    [pytest.param(True, id="samples"), pytest.param(False, id="profile and samples", marks=pytest.mark.slow)],
+)
 def test_sources_alone(samples_only):
     # No parameter of the operator asks for the forward vectors: the samples do.
     speed, damping, start, profile, samples = driven_arguments()
@@ -166,6 +173,7 @@ def test_a_start_that_is_zero_has_a_gradient():
     assert relative_error(mine, dense) < CLOSE
 
 
+@pytest.mark.slow
 def test_a_batch_of_gradients_equals_a_loop():
     def gradient(scale):
         def loss(kappa):

@@ -43,7 +43,12 @@ def short(name):
     return p, v, t * (3.0 / BOUNDS[name] / 0.2)
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+QUICK = ("self-adjoint", "hermitian")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BOUNDS]
+)
 def test_every_operator_and_argument_in_both_modes(name, key):
     # Short times: all that is known of these spectra is a bound, so they might grow.
     arguments = short(name)
@@ -82,7 +87,9 @@ def loss_of(kind):
     return losses[kind], (SPEED, FIELD, THIRD)
 
 
-@pytest.mark.parametrize("kind", ["wave", "sensors and a source", "heat with a source"])
+@pytest.mark.parametrize(
+    "kind", ["wave", "sensors and a source", pytest.param("heat with a source", marks=pytest.mark.slow)]
+)
 def test_equations(kind):
     loss, arguments = loss_of(kind)
     mine = jax.jit(jax.grad(lambda a: loss(kp.Chebyshev(), *a)))(arguments)
@@ -116,6 +123,7 @@ def test_a_start_that_is_zero_has_a_gradient():
     assert relative_error(mine, dense) < CLOSE
 
 
+@pytest.mark.slow
 def test_a_batch_of_gradients_equals_a_loop():
     def gradient(scale):
         c = SPEED * scale

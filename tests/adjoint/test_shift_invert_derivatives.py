@@ -129,6 +129,7 @@ def test_other_compositions():
         assert relative_error(one, other) < 1e-5
 
 
+@pytest.mark.slow
 def test_tridiagonal_operator_and_linearize():
     main = jnp.asarray(-np.logspace(0, 6, 12) - 1.0)
     side = jnp.asarray(0.3 * np.sqrt(np.asarray(main)[1:] * np.asarray(main)[:-1]))
@@ -179,6 +180,7 @@ def test_the_plane():
         assert relative_error(mine, theirs) < 1e-5
 
 
+@pytest.mark.slow
 def test_backwards_in_time_is_told():
     # The value of so short a step backwards is right; its tangent has no contour, and says so instead of guessing.
     operator, t = kp.Diffusion(GRID, KAPPA).operator(), -1e-7

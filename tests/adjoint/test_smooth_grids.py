@@ -51,6 +51,7 @@ def test_gradient_on_grids_with_a_weight(name, rtol):
     assert relative_error(gradient, reference) <= 20 * rtol
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["graded", pytest.param("radial", marks=pytest.mark.slow)])
 def test_rough_directions_on_grids_with_a_weight(name, key):
     grid = GRIDS[name]
@@ -114,6 +115,7 @@ def quadrature_gradient(operator, k, v, g, t, nodes=24):
     return jnp.asarray(total)
 
 
+@pytest.mark.slow
 def test_advection_and_diffusion_in_the_plane():
     k, v, g = plane_data()
     t = 0.005

@@ -25,6 +25,7 @@ def test_a_value_and_gradient_takes_three_times_the_applications_at_most():
         assert total <= 3 * int(forward.stats.applications)
 
 
+@pytest.mark.slow
 def test_a_backward_pass_that_alone_fails_is_told():
     # v is an eigenvector, whose space has one dimension; g is rough, and its space of three is not enough in one step.
     grid = kp.Grid(shape=(64,), lower=(0.0,), upper=(1.0,))

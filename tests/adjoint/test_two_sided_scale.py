@@ -11,6 +11,7 @@ from tests.adjoint.problems import TIMES, cotangent, point, self_adjoint
 from tests.helpers import relative_error
 
 
+@pytest.mark.slow
 def test_the_gradient_does_not_depend_on_the_units_of_the_loss():
     p, v, _ = point("self-adjoint")
 

@@ -35,7 +35,9 @@ def by_dopri8(diffusivity=0.02, rate=4.0):
     return diffrax.diffeqsolve(term, diffrax.Dopri8(), 0.0, 1.0, 4e-3, START, max_steps=256).ys[0]
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    "name", [name if name == "ETDRK4" else pytest.param(name, marks=pytest.mark.slow) for name in SOLVERS]
+)
 def test_under_a_controller(name):
     solution = solve(SOLVERS[name]())
     np.testing.assert_allclose(solution.ys[0], by_dopri8(), atol=1e-4 if name == "ETDRK2" else 1e-5)
@@ -187,6 +189,7 @@ def test_what_does_not_fit_is_refused():
         diffrax.diffeqsolve(diffrax.ODETerm(lambda _t, y, _a: -y), kd.ETDRK4(), 0.0, 1.0, 0.1, START)
 
 
+@pytest.mark.slow
 def test_jumps_are_told_to_the_controller():
     """`jump_ts=equation.breakpoints`: steps end before and begin after each of them."""
     source = kp.Source(1.0, kp.Piecewise([0.3, 0.55], [0.0, 8.0, lambda t: -3.0 * t]))

@@ -191,6 +191,7 @@ def objective(parameters, method=None):
 POINT = (Power(jnp.asarray(0.1), jnp.asarray(1.5)), jnp.full(12, 1.2), jnp.asarray(2.0), jnp.asarray(0.8), START)
 
 
+@pytest.mark.slow
 def test_forward_mode_is_reverse_mode_and_differences(key):
     """Of the leaves of a module, a field, a closed-over rate, a wall's value, the start; in a rough direction."""
     direction = random_like(key, POINT)

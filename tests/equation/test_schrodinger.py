@@ -244,6 +244,7 @@ def test_second_derivatives(method):
         assert relative_error(mine, theirs) < 1e-7
 
 
+@pytest.mark.slow
 @mostly_chebyshev
 def test_a_batch_is_its_lanes(method):
     gradient = jax.jit(jax.grad(functools.partial(objective, method=method)))

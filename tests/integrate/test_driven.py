@@ -81,27 +81,46 @@ def reference(kind: str, arguments):
 
 
 def objective(predict, kind):
+    """A number, and the prediction it is made of."""
     weights = jnp.asarray(np.random.default_rng(7).standard_normal((TIMES.size, 2)))
 
     def value(arguments):
         seen = predict(kind, arguments)  # once: each solve is compiled
-        return jnp.sum(weights * seen + 0.5 * seen**2)
+        return jnp.sum(weights * seen + 0.5 * seen**2), seen
 
     return value
 
 
-@pytest.mark.parametrize("kind", ["wave", pytest.param("diffusion", marks=pytest.mark.slow), "advection"])
+def alone(predict, kind):
+    """The number alone."""
+    return lambda arguments: objective(predict, kind)(arguments)[0]
+
+
+def gradient(predict, kind):
+    """Of the objective, compiled."""
+    return jax.jit(jax.grad(objective(predict, kind), has_aux=True))
+
+
+@pytest.mark.parametrize(
+    "kind", ["wave", *(pytest.param(k, marks=pytest.mark.slow) for k in ("diffusion", "advection"))]
+)
 def test_values_and_gradients(kind):
     arguments = parameters(kind)
-    assert relative_error(prediction(kind, arguments), reference(kind, arguments)) < CLOSE
+    mine, seen = gradient(prediction, kind)(arguments)
+    theirs, exact = gradient(reference, kind)(arguments)
+    assert relative_error(seen, exact) < CLOSE
+    for own, other in zip(mine, theirs, strict=True):
+        assert relative_error(own, other) < CLOSE
+    assert relative_error(mine, theirs) > 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wave", "diffusion", "advection"])
+def test_states_are_what_sensors_see(kind):
+    arguments = parameters(kind)
     state = prediction(kind, arguments, observe=None)
     seen = jax.vmap(SENSORS.mv)(state.displacement if kind == "wave" else state)
     assert relative_error(seen, reference(kind, arguments)) < CLOSE
-    mine = jax.jit(jax.grad(objective(prediction, kind)))(arguments)
-    theirs = jax.jit(jax.grad(objective(reference, kind)))(arguments)
-    for own, exact in zip(mine, theirs, strict=True):
-        assert relative_error(own, exact) < CLOSE
-    assert relative_error(mine, theirs) > 0.0
 
 
 @pytest.mark.slow
@@ -110,8 +129,8 @@ def test_second_derivatives(kind, key):
     # One source, one component of the state: the program for a second derivative is long.
     arguments = parameters(kind)[:4]
     direction = random_like(key, arguments)
-    mine = jax.jit(functools.partial(_along_gradient, objective(prediction, kind)))(arguments, direction)
-    theirs = jax.jit(functools.partial(_along_gradient, objective(reference, kind)))(arguments, direction)
+    mine = jax.jit(functools.partial(_along_gradient, alone(prediction, kind)))(arguments, direction)
+    theirs = jax.jit(functools.partial(_along_gradient, alone(reference, kind)))(arguments, direction)
     assert relative_error(mine, theirs) < CLOSE
 
 
@@ -123,19 +142,19 @@ def _along_gradient(function, arguments, direction):
     return jax.jvp(jax.grad(function), (arguments,), (direction,))[1]
 
 
-@pytest.mark.parametrize("i", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("i", [0, 1, 2])
 def test_each_argument_alone_in_both_modes(i, key):
     # Symbolic zeros take other branches of the rules than tangents that are there.
     arguments = parameters("wave")[:4]
     direction = random_like(key, arguments)
-    exact = jax.jit(jax.grad(objective(reference, "wave")))(arguments)
+    exact, _ = gradient(reference, "wave")(arguments)
 
-    def alone(x):
-        return objective(prediction, "wave")((*arguments[:i], x, *arguments[i + 1 :]))
+    def of_one(x):
+        return alone(prediction, "wave")((*arguments[:i], x, *arguments[i + 1 :]))
 
-    gradient = jax.jit(jax.grad(alone))(arguments[i])
-    assert relative_error(gradient, exact[i]) < CLOSE
-    slope = jax.jit(functools.partial(_along, alone))(arguments[i], direction[i])
+    assert relative_error(jax.jit(jax.grad(of_one))(arguments[i]), exact[i]) < CLOSE
+    slope = jax.jit(functools.partial(_along, of_one))(arguments[i], direction[i])
     expected = float(jnp.vdot(exact[i], direction[i]))
     assert abs(float(slope) - expected) < CLOSE * abs(expected)
 
@@ -174,6 +193,7 @@ def test_a_wave_on_a_line_is_dalemberts():
     np.testing.assert_allclose(seen, exact, atol=2e-4 * exact.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
 def test_many_times_are_read_from_one_recurrence(dtype):
     grid = kp.Grid(shape=(24, 20), lower=(0.0, 0.0), upper=(1.0, 1.0))
@@ -188,18 +208,22 @@ def test_many_times_are_read_from_one_recurrence(dtype):
         return kp.solve(kp.Wave(grid, speed, source=source), rest, times, observe=sensors)
 
     def energy(times, speed):
-        return jnp.sum(predict(speed, times).value ** 2)
+        seen = predict(speed, times).value
+        return jnp.sum(seen**2), seen
 
     together = predict(speed, times)
     assert int(together.stats.num_steps) == 1
-    few = [predict(speed, part).value for part in np.split(times, 5)]
     tolerance = 1e-8 if dtype == jnp.float64 else 3e-4
-    assert relative_error(together.value, jnp.concatenate(few)) < tolerance
-    gradient = jax.jit(jax.grad(energy, argnums=1))
-    parts = [gradient(part, speed) for part in np.split(times, 5)]
-    assert relative_error(gradient(times, speed), sum(parts[1:], parts[0])) < 10 * tolerance
+    differentiated = jax.jit(jax.grad(energy, argnums=1, has_aux=True))
+    parts = [differentiated(part, speed) for part in np.split(times, 5)]
+    slope, seen = differentiated(times, speed)
+    assert relative_error(seen, together.value) < tolerance
+    assert relative_error(seen, jnp.concatenate([values for _, values in parts])) < tolerance
+    slopes = [part for part, _ in parts]
+    assert relative_error(slope, sum(slopes[1:], slopes[0])) < 10 * tolerance
 
 
+@pytest.mark.slow
 def test_a_batch_of_sources_is_one_solve_each():
     arguments = parameters("wave")[:4]
     positions = jnp.asarray([[0.2], [0.5], [0.8]])

@@ -78,7 +78,9 @@ CASES = {
 TIMES = np.array([JUMP - 2e-3, JUMP, JUMP + 2e-3, 0.3])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "rod" else name for name in CASES]
+)
 def test_both_sides_of_a_jump(name):
     make, values, closed, of_grid = CASES[name]
     equation = make(kp.Sampled([0.0, JUMP], values, kind="previous"))

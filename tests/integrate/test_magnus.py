@@ -150,6 +150,7 @@ def test_states_on_the_way():
     np.testing.assert_allclose(solution.value[3], sensors.mv(second), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_potential_that_does_not_move_is_no_matter_of_steps():
     equation = kp.Schrodinger(GRID, [0.5 * X**2, 1.0])
     assert equation.operator_at(0.3) is None
@@ -214,6 +215,7 @@ def test_forward_mode_is_reverse_mode():
     np.testing.assert_allclose(tangent, sum(jnp.real(jnp.sum(g * d)) for g, d in pairs), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_taylor(key):
     """Of the amplitude and the frequency, with steps that stay as they are."""
     function = functools.partial(objective, method=kp.Magnus4(ACTION, step_size=0.3), rtol=1e-11, max_steps=9)
@@ -239,6 +241,7 @@ def test_what_a_function_closes_over_keeps_its_gradient():
     np.testing.assert_allclose(change, (high - low) / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_lanes():
     amplitudes = jnp.array([0.1, 1.3, 4.0])
 

@@ -141,6 +141,7 @@ def objective(parameters, method, max_steps=100):
     return jnp.vdot(jnp.asarray(np.cos(3 * X)), value)
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 def test_gradient_of_a_neural_reaction(key):
     """Against Diffrax; with respect to diffusivity, network, initial state and end."""
@@ -168,6 +169,7 @@ def rate_objective(diffusivity, rate, initial, method=None, max_steps=100):
     return jnp.vdot(jnp.asarray(np.cos(3 * X)), value)
 
 
+@pytest.mark.slow
 def test_forward_mode_is_reverse_mode():
     """Of the parameters that a plain function closes over; and second derivatives exist."""
     point = (jnp.full(GRID.shape, 0.02), jnp.asarray(4.0), START)

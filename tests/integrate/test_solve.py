@@ -154,9 +154,11 @@ def slow(name):
     [
         "dirichlet",
         "advection",
-        "radial",
         "wave",
-        *map(slow, ["diffusion with a source", "neumann and robin", "driven wave", "linear", "user's second order"]),
+        *map(
+            slow,
+            ["radial", "diffusion with a source", "neumann and robin", "driven wave", "linear", "user's second order"],
+        ),
     ],
 )
 def test_gradients_are_those_of_the_dense_exponential(name):

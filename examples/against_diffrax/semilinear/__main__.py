@@ -7,15 +7,18 @@ seconds. The reference is Dopri8 at 1e-11.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..measure import compiled, median, relative_error
 from ..report import cell
@@ -31,11 +34,21 @@ def loss(case: Case, method: Any, rtol: float, parameters: Any) -> tuple[Any, An
     return jnp.vdot(case.weight(), field), field
 
 
-def row(problem: str, name: str, rtol: float, size: int, repeats: int) -> dict[str, Any]:
+def reference(problem: str, size: int, folder: str) -> tuple[np.ndarray, np.ndarray]:
+    """Field and gradient, made once for all rows of a problem and kept in a file."""
+    kept = Path(folder) / f"reference_{problem}_{size}.npz"
+    if not kept.exists():
+        exact_loss = partial(loss, PROBLEMS[problem](size), METHODS["Diffrax Dopri8"], 1e-11)
+        (_, field), gradient = jax.jit(jax.value_and_grad(exact_loss, has_aux=True))(jnp.ones(2))
+        np.savez(kept, field=field, gradient=gradient)
+    with np.load(kept) as arrays:
+        return arrays["field"], arrays["gradient"]
+
+
+def row(problem: str, name: str, rtol: float, size: int, repeats: int, folder: str) -> dict[str, Any]:
     """Errors and seconds of one method at one tolerance."""
     case, parameters = PROBLEMS[problem](size), jnp.ones(2)
-    exact_loss = partial(loss, case, METHODS["Diffrax Dopri8"], 1e-11)
-    (_, exact), exact_gradient = jax.jit(jax.value_and_grad(exact_loss, has_aux=True))(parameters)
+    exact, exact_gradient = reference(problem, size, folder)
     own = partial(loss, case, METHODS[name], rtol)
     both, seconds = compiled(jax.value_and_grad(own, has_aux=True), parameters)
     (_, field), gradient = jax.block_until_ready(both(parameters))
@@ -52,9 +65,9 @@ def row(problem: str, name: str, rtol: float, size: int, repeats: int) -> dict[s
     }
 
 
-def in_a_process(problem: str, name: str, rtol: float, arguments: argparse.Namespace) -> dict[str, Any]:
+def in_a_process(problem: str, name: str, rtol: float, folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The row, or why there is none."""
-    what = json.dumps([problem, name, rtol, arguments.size, arguments.repeats])
+    what = json.dumps([problem, name, rtol, arguments.size, arguments.repeats, folder])
     command = [sys.executable, "-m", "examples.against_diffrax.semilinear", "--row", what]
     failed = {"problem": problem, "method": name, "tolerance": rtol}
     try:
@@ -122,10 +135,11 @@ def main() -> None:
         )
         print("|---" * 8 + "|")
         rows = []
-        for problem in arguments.problems:
-            for name in arguments.methods:
-                for rtol in arguments.tolerances:
-                    rows.append(in_a_process(problem, name, rtol, arguments))
+        with tempfile.TemporaryDirectory() as folder:
+            for problem in arguments.problems:
+                reference(problem, arguments.size, folder)
+                for name, rtol in itertools.product(arguments.methods, arguments.tolerances):
+                    rows.append(in_a_process(problem, name, rtol, folder, arguments))
                     print(line(rows[-1]), flush=True)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps({"size": arguments.size, "rows": rows}, indent=1))
