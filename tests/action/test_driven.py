@@ -112,6 +112,7 @@ def test_the_series_of_a_response_holds_everywhere_in_the_ellipse(axes):
     assert np.all(np.abs(values - expected) <= 1e-9 * np.max(np.abs(expected), axis=1, keepdims=True) + 1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forced", [True, False], ids=["signal", "start"])
 def test_long_phases_in_single_precision(forced):
     # White noise: all frequencies that the ellipse has.

@@ -109,6 +109,7 @@ def test_sources_sensors_and_several_times():
     assert relative_error(mine, dense) < 1e-8
 
 
+@pytest.mark.slow
 def test_phi_functions():
     operator = line(1.0).operator()
     vectors, times = [jnp.asarray(start) for start in list(STARTS.values())[:3]], jnp.asarray([1e-4, 0.02])

@@ -45,7 +45,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in ("walls", "periodic") else case for case in CASES]
+)
 def test_a_plane_graded_along_both_axes(case):
     equation, t = CASES[case](jnp.asarray(diffusivity(GRID, 10.0))), 0.1
     operator = equation.operator()
@@ -135,6 +137,7 @@ def test_a_sparse_matrix_and_its_relatives():
     assert relative_error(complex_value, jnp.asarray((1.0 + 2.0j) * expected)) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_batch_equals_a_loop():
     starts = jnp.stack([jnp.asarray(ROUGH), jnp.zeros(GRID.shape), jnp.ones(GRID.shape)])
     equation = kp.Diffusion(GRID, diffusivity(GRID, 10.0))

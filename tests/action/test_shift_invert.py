@@ -48,6 +48,7 @@ def test_one_time(start, t):
     assert solution.stats.method == "ShiftInvert"
 
 
+@pytest.mark.slow
 def test_decades_of_times():
     times = jnp.logspace(-3, 2, 11)
     vector = jnp.asarray(STARTS["rough"])

@@ -14,7 +14,7 @@ from .problems import OPERATORS, SIZE, TIMES, cotangent, general, objective, poi
 RTOL = 1e-9  # so tight that what is left is a matter of the rules, not of the tolerance
 CLOSE = 1e-7
 
-QUICK = ("weighted", "skew hermitian", "general")
+QUICK = ("skew hermitian", "general")
 every_operator = pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPERATORS]
 )
@@ -38,7 +38,9 @@ def test_gradient_is_that_of_the_dense_exponential(name):
     assert relative_error(result, expected) > 0.0
 
 
-@pytest.mark.parametrize("name", ["weighted", pytest.param("skew hermitian", marks=pytest.mark.slow), "general"])
+@pytest.mark.parametrize(
+    "name", ["general", *(pytest.param(name, marks=pytest.mark.slow) for name in ("weighted", "skew hermitian"))]
+)
 def test_forward_mode_is_that_of_the_dense_exponential(name, key):
     arguments = point(name)
     directions = random_like(key, arguments)
@@ -68,6 +70,7 @@ def test_each_argument_alone_in_both_modes(i, key):
     assert abs(slope - jnp.vdot(dense, direction)) <= CLOSE * float(jnp.linalg.norm(dense) * jnp.linalg.norm(direction))
 
 
+@pytest.mark.slow
 def test_linearize_and_its_transpose(key):
     function, arguments = objective("general", rtol=RTOL), point("general")
     direction = random_like(key, arguments)
@@ -132,6 +135,7 @@ def test_second_derivatives(name, key):
     assert relative_error(product(objective(name, rtol=RTOL)), product(reference(name))) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["self-adjoint", pytest.param("general", marks=pytest.mark.slow)])
 def test_a_batch_of_gradients_equals_a_loop(name):
     p, v, t = point(name)
@@ -144,6 +148,7 @@ def test_a_batch_of_gradients_equals_a_loop(name):
             assert relative_error(row, expected) < CLOSE or float(jnp.linalg.norm(row - expected)) < 1e-12
 
 
+@pytest.mark.slow
 def test_sources_have_gradients():
     p, v, t = point("general")
 
@@ -158,6 +163,7 @@ def test_sources_have_gradients():
         assert relative_error(one, other) < CLOSE
 
 
+@pytest.mark.slow
 def test_many_steps_backwards_and_spaces_that_are_built_again():
     # Dimension 8 and more steps than spaces are kept: the backward march builds the others again.
     arguments = point("general")

@@ -163,6 +163,7 @@ def test_sources_alone(samples_only):
     assert relative_error(mine, exact) < CLOSE
 
 
+@pytest.mark.slow
 def test_a_start_that_is_zero_has_a_gradient():
     def loss(method, start):
         equation = kp.AdvectionDiffusion(GRID, KAPPA, VELOCITY)
@@ -188,6 +189,7 @@ def test_a_batch_of_gradients_equals_a_loop():
     assert relative_error(together, alone) < CLOSE
 
 
+@pytest.mark.slow
 def test_single_precision():
     single = jax.tree.map(lambda x: x.astype(jnp.float32), ARGUMENTS)
 

@@ -76,6 +76,7 @@ def only(index):
     return tuple(d if i == index else jnp.zeros_like(d) for i, d in enumerate(DIRECTION))
 
 
+@pytest.mark.slow
 def test_tangents():
     mine, theirs = forward(ours), forward(dense)
     for t in map(jnp.asarray, TIMES):

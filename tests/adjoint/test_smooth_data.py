@@ -41,6 +41,7 @@ def test_gradient_in_single_precision():
     assert relative_error(gradient, heat_reference()) <= 2e-4
 
 
+@pytest.mark.slow
 def test_gradient_by_arnoldi():
     options = {"rtol": 1e-6, "method": kp.Arnoldi()}
     gradient = jax.jit(jax.grad(functools.partial(heat, options)))(heat_data()[0])

@@ -66,6 +66,7 @@ def test_gradients_of_what_operators_are_made_of(name):
     assert relative_error(mine, reference) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_tracer_that_is_closed_over_inside_other_transformations():
     # The operator closes over a tracer of `scan`'s body, of `vmap` and of `grad` at once.
     p, v, _ = point("general")

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import krylovpde as kp
 from tests.adjoint.problems import TIMES, cotangent, point, self_adjoint

@@ -61,6 +61,7 @@ def test_dense_output_and_saved_times():
     np.testing.assert_allclose(solution.evaluate(times[3]), solution.ys[3], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_an_event_ends_it():
     """Within a step, where a root finder says so: on the third-order interpolation."""
 
@@ -161,6 +162,7 @@ def test_gradients(adjoint):
     np.testing.assert_allclose(jnp.stack(ours), jnp.stack(theirs), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_backwards_in_time():
     """Diffrax turns time around by itself; a skew-adjoint operator can be followed both ways."""
     matrix = lx.MatrixLinearOperator(jnp.array([[0.0, 2.0], [-2.0, 0.0]]))

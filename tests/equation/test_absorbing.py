@@ -195,6 +195,7 @@ def _exactly_driven(profile, values):
 RAMP = (PARAMETERS[3], jnp.asarray([0.4, -1.3]))
 
 
+@pytest.mark.slow
 def test_sources_that_vary_in_time():
     value, exact = _driven(*RAMP), jax.jit(_exactly_driven)(*RAMP)
     assert relative_error(value.displacement, exact.displacement) < 1e-8

@@ -53,6 +53,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 def test_the_pair_is_what_it_should_be(key):
     assert VALUES[0] > 0
     for name, make in KINDS.items():

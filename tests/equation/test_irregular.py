@@ -137,6 +137,7 @@ def eigenvalues(grid, condition):
     return np.linalg.eigvalsh(-np.asarray(operator.as_matrix())[np.ix_(here, here)]), operator
 
 
+@pytest.mark.slow
 def test_eigenvalues_of_the_ell():
     """Three unit squares. Dirichlet: 9.6397238 (Fox, Henrici, Moler 1967); Neumann: 0, 1.4756218 (Dauge's benchmark).
 

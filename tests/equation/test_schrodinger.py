@@ -24,6 +24,12 @@ DURATION = 0.3
 # One length of the cosine transform instead of two: less to compile.
 METHODS = [kp.Chebyshev(max_degree=256), kp.Lanczos()]
 by_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+# The rule of Lanczos itself is in the adjoints' battery, for an operator of this kind.
+mostly_chebyshev = pytest.mark.parametrize(
+    "method",
+    [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)],
+    ids=lambda method: method.name,
+)
 BOUNDARIES = {
     "neumann": kp.Neumann(),
     "dirichlet": kp.Dirichlet(),
@@ -42,7 +48,7 @@ def exact(equation, start, t):
     return (scipy.linalg.expm(t * generator) @ np.append(np.ravel(start), 1.0))[:-1].reshape(start.shape)
 
 
-@by_method
+@mostly_chebyshev
 @pytest.mark.parametrize(
     "boundary",
     [name if name == "driven walls" else pytest.param(name, marks=pytest.mark.slow) for name in BOUNDARIES],
@@ -227,14 +233,7 @@ def test_gradients(method):
     np.testing.assert_allclose((moved[0] - moved[1]) / (2 * step), tangent[1], rtol=1e-7)
 
 
-# The rule of Lanczos itself is in the adjoints' battery, for an operator of this kind.
-mostly_chebyshev = pytest.mark.parametrize(
-    "method",
-    [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)],
-    ids=lambda method: method.name,
-)
-
-
+@pytest.mark.slow
 @mostly_chebyshev
 def test_second_derivatives(method):
     """A Hessian-vector product in a rough direction."""

@@ -78,6 +78,7 @@ def test_the_bound_is_above_the_error():
         assert error < float(solution.stats.error_estimate) < 100 * error
 
 
+@pytest.mark.slow
 def test_a_spectrum_that_decays_to_rounding():
     """The smallest Ritz values are negative rounding: no NaN, and the estimate says what single precision can do."""
     axis = np.linspace(0.0, 1.0, 16)

@@ -141,6 +141,7 @@ def test_a_jump_that_is_named(name, key):
         assert steps < 40
 
 
+@pytest.mark.slow
 def test_what_serves_a_driven_operator():
     """A matrix of which nothing is known: exact for series, steps for functions, words for what does not go."""
     matrix = kp.SparseOperator.from_coo([0, 0, 1, 1], [0, 1, 0, 1], jnp.asarray([-1.0, 2.0, -2.0, -1.0]), (2, 2))

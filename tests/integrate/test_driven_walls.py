@@ -147,6 +147,7 @@ def agree(mine, theirs, tolerance):
         assert relative_error(own, exact) < tolerance
 
 
+@pytest.mark.slow
 def test_gradients_reach_samples_profiles_and_the_diffusivity():
     arguments = plate_arguments()
     gradient = jax.jit(jax.grad(functools.partial(objective, plate_prediction)))(arguments)

@@ -147,6 +147,7 @@ def test_a_batch_equals_a_loop(structure):
         assert bool(successful)
 
 
+@pytest.mark.slow
 def test_pytrees_and_precision():
     block = jnp.asarray(OPERATORS["diffusion"][1], jnp.float32)
 

@@ -205,6 +205,7 @@ def test_gradient_of_a_diffusivity():
         assert relative_error(a, b) < 1e-6
 
 
+@pytest.mark.slow
 def test_forward_mode_is_reverse_mode():
     method = kp.Magnus4(ACTION, step_size=0.3)
     function = functools.partial(objective, method=method, rtol=1e-10, max_steps=9)
@@ -223,6 +224,7 @@ def test_taylor(key):
     assert report.passed, report
 
 
+@pytest.mark.slow
 def test_what_a_function_closes_over_keeps_its_gradient():
     """A plain function in the place of a module, and a call that is not compiled as a whole."""
 

@@ -153,11 +153,18 @@ def slow(name):
     "name",
     [
         "dirichlet",
-        "advection",
         "wave",
         *map(
             slow,
-            ["radial", "diffusion with a source", "neumann and robin", "driven wave", "linear", "user's second order"],
+            [
+                "advection",
+                "radial",
+                "diffusion with a source",
+                "neumann and robin",
+                "driven wave",
+                "linear",
+                "user's second order",
+            ],
         ),
     ],
 )
@@ -215,6 +222,7 @@ def test_observations_are_those_of_the_states():
     assert np.allclose(pair["end"], states[:, -1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_observations_of_waves():
     equation = kp.Wave(LINE, 5.0)
     states = kp.solve(equation, initial(2), TIMES).value
@@ -246,6 +254,7 @@ def test_observations_keep_the_gradient_of_what_they_close_over():
         assert relative_error(gradient, jnp.asarray(states.sum(axis=0))) < 1e-5
 
 
+@pytest.mark.slow
 def test_gradients_through_sensors():
     weights = jnp.asarray(np.random.default_rng(4).standard_normal((len(TIMES), 3)))
 

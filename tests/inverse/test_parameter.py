@@ -85,6 +85,7 @@ def test_smoothing_conserves_the_mean_and_keeps_bounds(grid, key):
     np.testing.assert_array_equal(Smoothed(rough, grid, 0.0).value, rough.value)
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_smoother_is_the_smoothed_gradient(key):
     """On equal cells the smoother is symmetric, so its transpose smooths too."""
     rough, cotangent = jr.normal(key, (2, *_PLANE.shape))

@@ -174,6 +174,7 @@ def test_single_precision_gradients_stay_single_and_accurate(key):
         assert relative_error(result, reference) < rounding(np.float32, 10)
 
 
+@pytest.mark.slow
 def test_every_parameter_of_a_module_operator_and_of_a_pytree_state(key):
     """A tree of fields of different shapes, coupled; parameters closed over, one of them complex."""
     keys = jax.random.split(key, 5)

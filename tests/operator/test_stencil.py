@@ -99,6 +99,7 @@ def test_second_order_with_boundary_values(kind):
     assert _order(error) == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_second_order_with_values_over_a_face():
     def error(n):
         grid = Grid((n, n), (0.0, 0.0), (1.0, 1.0))

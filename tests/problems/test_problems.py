@@ -56,6 +56,7 @@ def test_the_truth_misses_the_data_by_noise_and_mesh_error(problem):
     assert float(problem.sigma) == pytest.approx(np.hypot(float(problem.noise), float(problem.mesh_error)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_at_the_start_and_its_gradient(problem, key):
     """The start is worse than the error bars, and the loss falls against its gradient as fast as that says."""
     loss, start = problem.loss(), problem.start

@@ -78,7 +78,7 @@ PIECEWISE = {
 }
 
 
-@pytest.mark.parametrize("start", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("start", [0.3, *(pytest.param(start, marks=pytest.mark.slow) for start in (0.0, 0.7))])
 @pytest.mark.parametrize("name", PIECEWISE)
 def test_parts_jump_where_they_are_told(name, start):
     signal, exact = PIECEWISE[name]
