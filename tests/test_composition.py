@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).parent.parent
 
 
@@ -40,6 +42,7 @@ def test_a_network_coefficient():
     assert 0.0 < losses[-1] < 0.25 * losses[0]
 
 
+@pytest.mark.slow
 def test_an_ensemble():
     """Every member's gradient in the batch is that of the member alone, and members differ."""
     output = _run("ensemble.py", "--size", 12, "--members", 3)

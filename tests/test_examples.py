@@ -69,6 +69,7 @@ def test_triangle_mesh(tmp_path):
     assert figure.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_coherent_state(tmp_path):
     """Second order, the norm kept, and a gradient through a driven potential that Ehrenfest's theorem knows."""
     figure = tmp_path / "packet.png"
@@ -83,6 +84,7 @@ def test_coherent_state(tmp_path):
     assert found == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.slow
 def test_fisher_kpp_is_certified():
     """Diffusivity, rate and a neural reaction: Taylor's test passes for all of them together."""
     run = _run("semilinear/fisher_kpp.py", "--size", 16)

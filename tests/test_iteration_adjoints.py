@@ -32,6 +32,7 @@ def _run(folder: Path, experiment: str, *arguments) -> dict:
     return json.loads(report.read_text())
 
 
+@pytest.mark.slow
 def test_hilbert(tmp_path):
     """With re-projection to rounding, where without it and by backpropagation digits are lost."""
     found = _run(tmp_path, "hilbert", "--size", 3)

@@ -124,6 +124,7 @@ def path(size):
     return both - scipy.sparse.diags_array(np.asarray(both.sum(axis=1)).ravel())
 
 
+@pytest.mark.slow
 def test_a_sparse_matrix_and_its_relatives():
     matrix = path(40)
     operator = kp.SparseOperator.from_scipy(matrix, tags=kp.self_adjoint_tag)
@@ -150,6 +151,7 @@ def test_a_batch_equals_a_loop():
     assert batch.stats.applications[1] == 0
 
 
+@pytest.mark.slow
 def test_a_solve_that_fails_is_told():
     equation = kp.Diffusion(GRID, diffusivity(GRID, 100.0))
     method = kp.ShiftInvert(max_iterations=3)

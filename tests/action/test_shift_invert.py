@@ -74,6 +74,7 @@ def test_gradients_of_a_stiff_problem():
         assert relative_error(one, other) < 1e-6
 
 
+@pytest.mark.slow
 def test_uniform_and_tridiagonal_operators():
     vector = jnp.asarray(np.random.default_rng(3).standard_normal(12))
     main, side = jnp.full(12, -2.5), jnp.ones(11)

@@ -122,6 +122,7 @@ def test_second_derivatives_and_a_batch_of_them(mode, key):
         assert relative_error(one, other) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["general", *(pytest.param(name, marks=pytest.mark.slow) for name in ("weighted", "skew hermitian"))]
 )
@@ -231,6 +232,7 @@ def test_degenerate_cases_have_right_values_and_gradients(name, method):
         assert float(jnp.linalg.norm(gradient[0])) == 0.0
 
 
+@pytest.mark.slow
 def test_one_unknown():
     def function(a):
         rate, v, t = a

@@ -146,6 +146,7 @@ def test_second_derivatives_of_driven_pytrees(mode, key):
     assert relative_error(batch(False), batch(True)) < 10 * CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "samples_only",
     [pytest.param(True, id="samples"), pytest.param(False, id="profile and samples", marks=pytest.mark.slow)],
@@ -204,6 +205,7 @@ def test_single_precision():
         assert relative_error(one, other) < 1e-4
 
 
+@pytest.mark.slow
 def test_all_levels_of_checkpoints_give_the_same_gradient():
     arguments = point("carried")
     stretched = (arguments[0], arguments[1], 3.0 * arguments[2][:1])

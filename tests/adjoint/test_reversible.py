@@ -170,6 +170,7 @@ def test_pullback_is_the_vjp_with_its_statistics():
     assert stats.error_estimate < 10 * RTOL
 
 
+@pytest.mark.slow
 def test_a_failed_pass_raises_or_gives_nan():
     def loss(throw, c):
         start = kp.WaveState(FIELD, jnp.zeros_like(FIELD))

@@ -151,6 +151,7 @@ def test_tridiagonal_operator_and_linearize():
     assert relative_error(transposed, pull(expected)) < 1e-6
 
 
+@pytest.mark.slow
 def test_single_precision():
     single = jax.tree.map(lambda x: x.astype(jnp.float32), POINT)
     direction = jax.tree.map(lambda x: x.astype(jnp.float32), DIRECTION)

@@ -124,6 +124,7 @@ def test_optimistix_runs_through_it(name):
 # ---- statistics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operator", "several"),
     [

@@ -53,6 +53,7 @@ def test_observed_order_of_exponential_euler():
     assert -np.polyfit(np.log([16, 32, 64]), np.log(errors), 1)[0] == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_dense_output_and_saved_times():
     times = jnp.linspace(0.0, 1.0, 6)
     solution = solve(kd.ETDRK4(), saveat=diffrax.SaveAt(ts=times, dense=True))
@@ -91,6 +92,7 @@ def test_dense_output_is_of_fourth_order():
     assert -np.polyfit(np.log([3, 9, 27]), np.log(errors), 1)[0] == pytest.approx(4.0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_what_is_saved_and_shown(capfd):
     """`SaveAt(steps, fn)`, a controller that steps to given times, a progress meter; all in one program."""
     control = diffrax.ClipStepSizeController(CONTROL, step_ts=jnp.asarray([0.3]))
@@ -145,6 +147,7 @@ def objective(parameters, solver, adjoint):
     return jnp.vdot(jnp.asarray(np.cos(3 * X)), value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adjoint",
     [

@@ -186,6 +186,7 @@ def test_the_range_of_transport_holds_it():
 # ---- evolution
 
 
+@pytest.mark.slow
 def test_mass_is_kept_and_nothing_leaks():
     grid = disc(12)
     x, y = grid.coordinates

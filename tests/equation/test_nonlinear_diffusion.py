@@ -149,6 +149,7 @@ def test_observed_order_in_time():
     assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(4.0, abs=0.3), errors
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 def test_the_tolerance_is_met_and_diffrax_drives_it():
     solution = kp.solve(porous_fisher(), START, 1.0, method=kp.Rosenbrock(DENSE), rtol=1e-6, max_steps=100)

@@ -75,6 +75,7 @@ def test_boundary_values_are_those_of_the_laplacian():
             np.testing.assert_allclose(ours.forcing(), 0.5j * np.asarray(wave.forcing()), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_operator_is_what_it_says():
     graded = kp.Grid.from_edges([[0.0, 0.1, 0.25, 0.5, 0.6], [0.0, 0.5, 0.8, 1.6]])
     potential = jnp.asarray(30.0 * RNG.random(graded.shape))
@@ -111,6 +112,7 @@ def test_the_interval_is_used():
     assert int(narrow.stats.applications) < 0.6 * int(wide.stats.applications)
 
 
+@pytest.mark.slow
 def test_the_choice():
     equation = kp.Schrodinger(GRID, POTENTIAL)
     assert kp.solve(equation, START, DURATION).stats.method == "Chebyshev"

@@ -66,6 +66,7 @@ def test_in_a_weight():
     assert relative_error(pull(vector)[0], root.T @ vector) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_bound_is_above_the_error():
     """At every dimension that a budget can stop at."""
     operator = RBFCovariance((np.linspace(0.0, 1.0, 12), np.linspace(0.0, 1.0, 12)), 0.2)
@@ -169,6 +170,7 @@ def test_other_modes_of_derivatives_are_refused():
         jax.jvp(jax.grad(functional), (vector,), (vector,))
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_pytrees():
     covariance = RBFCovariance(AXES, 0.5)
     noises = jnp.stack([normal((7, 6), np.float64, seed) for seed in range(3)]).at[1].set(0.0)

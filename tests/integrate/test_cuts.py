@@ -176,6 +176,7 @@ def test_breakpoints_that_are_none():
         kp.ReactionDiffusion(GRID, 1.0, lambda _t, _x, u: u, breakpoints=[1.0j])
 
 
+@pytest.mark.slow
 def test_strang_sees_one_side_of_a_jump():
     """Its reaction steps ask for the sources without the constant ones: they, too, are seen from within the step."""
     grid = kp.Grid((8,), (0.0,), (1.0,))

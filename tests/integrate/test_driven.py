@@ -179,6 +179,7 @@ def test_a_function_of_time_keeps_the_gradient_of_what_it_closes_over(key):
     assert result.passed, result
 
 
+@pytest.mark.slow
 def test_a_wave_on_a_line_is_dalemberts():
     """`u_tt = u_xx + δ(x) w(t)`: `u = ½ ∫_0^(t - |x|) w`, before anything comes back from the walls."""
     grid = kp.Grid(shape=(1200,), lower=(-3.0,), upper=(3.0,))

@@ -23,6 +23,7 @@ def test_a_small_stiff_system_in_single_precision():
     assert error <= FACTOR * 1e-4 or not bool(solution.result == kp.RESULTS.successful)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [kp.Lanczos(), kp.Arnoldi()])
 @pytest.mark.parametrize(("rate", "duration"), [(50.0, 0.2), (600.0, 0.02), (600.0, 0.2)])
 def test_growth_far_from_the_data(rate, duration, method):

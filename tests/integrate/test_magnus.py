@@ -102,7 +102,9 @@ def reference(name):
 
 
 @pytest.mark.standard_promotion
-@pytest.mark.parametrize("name", EQUATIONS)
+@pytest.mark.parametrize(
+    "name", [name if name == "function" else pytest.param(name, marks=pytest.mark.slow) for name in EQUATIONS]
+)
 def test_observed_order(name):
     make, initial = EQUATIONS[name]
     equation, counts, errors = make(), (4, 8, 16), []
@@ -136,6 +138,7 @@ def test_lanczos_keeps_the_norm_at_any_tolerance():
         assert float(GRID.norm(value)) == pytest.approx(float(GRID.norm(START)), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_states_on_the_way():
     """From a later start, several times, sensors: as one after the other."""
     equation = EQUATIONS["function"][0]()
@@ -265,6 +268,7 @@ def test_single_precision():
 # ---- averages of operators
 
 
+@pytest.mark.slow
 def test_averages_keep_what_is_known():
     """One stencil for stencils; two applications for operators of other kinds, with tags and intervals."""
     first, second = (kp.Schrodinger(GRID, v).operator() for v in (0.5 * X**2, np.cos(X)))

@@ -226,6 +226,7 @@ def test_stiff_diffusion_costs_no_steps():
     assert fast <= slow + 2
 
 
+@pytest.mark.slow
 def test_what_fails_is_told():
     late = kp.solve(fisher(), START, 1.0, rtol=1e-9, max_steps=2, throw=False)
     assert late.result == kp.RESULTS.max_steps_reached

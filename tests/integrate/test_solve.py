@@ -267,6 +267,7 @@ def test_gradients_through_sensors():
     assert relative_error(jax.jit(jax.grad(ours))(KAPPA), jax.grad(theirs)(KAPPA)) < 1e-6
 
 
+@pytest.mark.slow
 def test_gradient_with_respect_to_times():
     def ours(times, t0):
         return jnp.sum(kp.solve(kp.Diffusion(LINE, KAPPA, source=1.0), START, times, t0=t0, rtol=1e-9).value[1:] ** 2)
@@ -331,6 +332,7 @@ def loss_of(equation, times, **options):
     return jnp.where(solution.result == kp.RESULTS.successful, jnp.sum(solution.value**2), jnp.inf)
 
 
+@pytest.mark.slow
 def test_a_failed_solve_raises_also_where_only_the_backward_pass_is_left():
     options = {"method": kp.Arnoldi(max_dimension=4), "max_steps": 2}
 

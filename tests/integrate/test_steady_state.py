@@ -34,6 +34,7 @@ def test_nothing_moves_there(name):
     np.testing.assert_allclose(rest.reshape(-1), exact, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_right_hand_sides_that_are_zero_somewhere():
     """Boundary values without a source, and in reverse mode a single sensor: nothing converges by dividing by zero."""
     sensors = kp.Sensors(PLANE, [[0.4, 0.7]])

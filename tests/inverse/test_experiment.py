@@ -108,6 +108,7 @@ def test_waves_are_observed_by_their_displacement():
 _MORE = [pytest.param(size, marks=pytest.mark.slow) for size in (None, 1, 2, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [3, *_MORE])
 def test_shots_in_batches_are_the_single_ones(batch_size):
     grid = kp.Grid(shape=(12, 10), lower=(0.0, 0.0), upper=(1.0, 1.0))

@@ -61,6 +61,7 @@ def test_full_depth_gives_the_matrix_back_and_its_jacobian_is_the_identity(kind,
     assert relative_error(pulled, expected) < accuracy
 
 
+@pytest.mark.slow
 def test_adjoint_is_that_of_autodiff_on_a_hilbert_matrix(key):
     """Ill-conditioned, with parameters that are only half of the matrix: 15 unknowns, as the peer has it.
 
@@ -111,6 +112,7 @@ def test_depth_above_the_size_pads_with_zeros_where_the_peer_refuses(kind, key):
     assert float(jnp.max(jnp.abs(small.at[:5, :5].set(0.0)))) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 @pytest.mark.parametrize("kind", ["arnoldi", "lanczos"])
 def test_trees_of_vectors_and_of_parameters_beside_the_peer(kind, key):

@@ -108,6 +108,7 @@ def test_flow_through_walls_lets_the_polynomials_grow_but_slowly(boundary, schem
         assert growth[1] < 1.1 * growth[0]  # no faster than √k, and that only as far as the grid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peclet", [0.5, 2.0])
 def test_flow_that_piles_up_in_single_cells_lets_the_polynomials_grow_but_slowly(peclet):
     grid = kp.Grid(shape=(12, 12), lower=(0.0, 0.0), upper=(12.0, 12.0))
@@ -143,6 +144,7 @@ def test_it_is_the_numerical_range_itself_for_constant_coefficients_and_a_closed
         assert abs(float(ellipse.centre) + fastest / 2) < 1e-9 * fastest
 
 
+@pytest.mark.slow
 def test_nothing_reaches_the_right_half_plane_where_flow_is_free_of_divergence():
     # Not even the third-order scheme, whose negative couplings Gershgorin's circles take for growth.
     for scheme in SCHEMES:

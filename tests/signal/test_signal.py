@@ -47,6 +47,7 @@ def test_a_function_is_resolved_and_the_error_is_told(dtype, tolerance):
     assert float(wild.pieces(jnp.asarray(0.5, dtype), jnp.asarray(2.0, dtype)).error) > 0.1
 
 
+@pytest.mark.slow
 def test_the_times_of_straight_lines_have_a_derivative():
     def value(times, t):
         pieces = kp.Sampled(times, jnp.asarray([1.0, 4.0, 2.0])).pieces(jnp.asarray(0.0), jnp.asarray(2.0))
@@ -91,6 +92,7 @@ def test_parts_jump_where_they_are_told(name, start):
     np.testing.assert_allclose(jax.vmap(signal)(jnp.asarray(before)), exact(before), atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_a_part_that_is_too_short_to_see_does_no_harm(dtype):
     signal = kp.Piecewise([0.5, 0.5, np.nextafter(0.5, 1.0)], [jnp.cos, 7.0, -7.0, jnp.sin])
