@@ -39,11 +39,11 @@ def quickly_checked():
     jaxtyping builds a checked function for each look, with a signature, binding and memo: 80 % of what run-time type
     checks cost here. Where the leaf's annotation is a class, `isinstance` says the same.
     """
-    from jaxtyping import _typeguard as checker
-
-    thorough = getattr(checker, "typechecked", None)
-    if thorough is None:  # another jaxtyping, which goes about it differently
+    try:
+        from jaxtyping import _typeguard as checker
+    except ImportError:  # another jaxtyping, which goes about it differently
         return
+    thorough = checker.typechecked
 
     def typechecked(function):
         (hint,) = function.__annotations__.values()

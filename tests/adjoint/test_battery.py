@@ -123,9 +123,7 @@ def test_second_derivatives_and_a_batch_of_them(mode, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["general", *(pytest.param(name, marks=pytest.mark.slow) for name in ("weighted", "skew hermitian"))]
-)
+@pytest.mark.parametrize("name", ["general", "weighted", "skew hermitian"])
 def test_second_derivatives(name, key):
     p, v, t = point(name)
     direction = random_like(key, p)
@@ -137,7 +135,7 @@ def test_second_derivatives(name, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["self-adjoint", pytest.param("general", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["self-adjoint", "general"])
 def test_a_batch_of_gradients_equals_a_loop(name):
     p, v, t = point(name)
     batch = (jnp.stack([p, 0.3 * p, 2.0 * p]), jnp.stack([v, 0.0 * v, v[::-1]]), jnp.stack([t, 3.0 * t, 0.0 * t]))

@@ -147,10 +147,7 @@ def test_second_derivatives_of_driven_pytrees(mode, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "samples_only",
-    [pytest.param(True, id="samples"), pytest.param(False, id="profile and samples", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("samples_only", [True, False], ids=["samples", "profile and samples"])
 def test_sources_alone(samples_only):
     # No parameter of the operator asks for the forward vectors: the samples do.
     speed, damping, start, profile, samples = driven_arguments()

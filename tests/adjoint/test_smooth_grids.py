@@ -56,7 +56,7 @@ def test_gradient_on_grids_with_a_weight(name, rtol):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["graded", pytest.param("radial", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["graded", "radial"])
 def test_rough_directions_on_grids_with_a_weight(name, key):
     grid = GRIDS[name]
     k = smooth_on(grid)[0]

@@ -107,9 +107,8 @@ SOLVERS = {
 
 
 @pytest.mark.standard_promotion
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) for name in ("levenberg-marquardt", "bfgs", "gauss-newton")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["levenberg-marquardt", "bfgs", "gauss-newton"])
 def test_optimistix_runs_through_it(name):
     truth = jnp.asarray([0.3, 1.5])
     data = residual(truth, 0.0)
@@ -128,10 +127,10 @@ def test_optimistix_runs_through_it(name):
 @pytest.mark.parametrize(
     ("operator", "several"),
     [
-        pytest.param(self_adjoint, True, id="lanczos, times", marks=pytest.mark.slow),
+        pytest.param(self_adjoint, True, id="lanczos, times"),
         pytest.param(general, False, id="arnoldi, one time"),
-        pytest.param(self_adjoint, False, id="lanczos, one time", marks=pytest.mark.slow),
-        pytest.param(general, True, id="arnoldi, times", marks=pytest.mark.slow),
+        pytest.param(self_adjoint, False, id="lanczos, one time"),
+        pytest.param(general, True, id="arnoldi, times"),
     ],
 )
 def test_pullback_is_the_vjp_with_its_statistics(operator, several):

@@ -152,8 +152,8 @@ def objective(parameters, solver, adjoint):
     "adjoint",
     [
         diffrax.RecursiveCheckpointAdjoint(),
-        pytest.param(diffrax.DirectAdjoint(), marks=pytest.mark.slow),
-        pytest.param(diffrax.ForwardMode(), marks=pytest.mark.slow),
+        diffrax.DirectAdjoint(),
+        diffrax.ForwardMode(),
     ],
     ids=lambda adjoint: type(adjoint).__name__,
 )

@@ -118,6 +118,7 @@ def test_values_and_gradients(kind):
 @pytest.mark.parametrize("kind", ["wave", "diffusion", "advection"])
 def test_states_are_what_sensors_see(kind):
     arguments = parameters(kind)
+    assert relative_error(prediction(kind, arguments), reference(kind, arguments)) < CLOSE
     state = prediction(kind, arguments, observe=None)
     seen = jax.vmap(SENSORS.mv)(state.displacement if kind == "wave" else state)
     assert relative_error(seen, reference(kind, arguments)) < CLOSE
@@ -195,7 +196,7 @@ def test_a_wave_on_a_line_is_dalemberts():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_many_times_are_read_from_one_recurrence(dtype):
     grid = kp.Grid(shape=(24, 20), lower=(0.0, 0.0), upper=(1.0, 1.0))
     rest = kp.WaveState(jnp.zeros(grid.shape, dtype), jnp.zeros(grid.shape, dtype))
@@ -219,7 +220,7 @@ def test_many_times_are_read_from_one_recurrence(dtype):
     parts = [differentiated(part, speed) for part in np.split(times, 5)]
     slope, seen = differentiated(times, speed)
     assert relative_error(seen, together.value) < tolerance
-    assert relative_error(seen, jnp.concatenate([values for _, values in parts])) < tolerance
+    assert relative_error(together.value, jnp.concatenate([values for _, values in parts])) < tolerance
     slopes = [part for part, _ in parts]
     assert relative_error(slope, sum(slopes[1:], slopes[0])) < 10 * tolerance
 
