@@ -44,6 +44,7 @@ from ._march import (
     select as select,
     shift_chain as shift_chain,
 )
+from ._one_by_one import one_by_one as one_by_one
 from ._problem import Observation as Observation, Problem as Problem, Settings as Settings
 from ._record import Record as Record, Step as Step
 from ._recurrence import (

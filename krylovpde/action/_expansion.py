@@ -155,22 +155,16 @@ def _expand(
         if isinstance(excitation, Forced)
     ]
 
-    def at_time(operands: tuple[Array, list[Array]]) -> list[_Rows]:
+    def at_time(operands: tuple[Array, list[Array]]) -> _Rows:
         t, responses = operands
         values, places = _values(order, excitations, chosen, t, spectrum, nodes, responses)
         coefficients, largest = _series(spectrum, values), jnp.max(jnp.abs(values), axis=-1)
-        return [
-            _rows(order, chosen, t, spectrum, excitation, rayleigh, rtol, coefficients[place], largest[place])
-            for excitation, rayleigh, place in zip(excitations, rayleighs, places, strict=True)
-        ]
+        return _rows(order, chosen, t, spectrum, excitations, rayleighs, rtol, coefficients[places], largest[places])
 
-    every = for_all_times(at_time, (times, forced))
-    return tuple(
-        _conclude(
-            excitation, chosen, jtu.tree_map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows), length, padded, spectrum
-        )
-        for excitation, rows in zip(excitations, every, strict=True)
-    )
+    rows = for_all_times(at_time, (times, forced))
+    # Starts, components, times.
+    rows = jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 2), rows)
+    return _conclude(excitations, chosen, rows, length, padded, spectrum)
 
 
 def _values(
@@ -181,8 +175,8 @@ def _values(
     spectrum: Spectrum,
     nodes: np.ndarray,
     responses: list[Array],
-) -> tuple[Array, list[np.ndarray]]:
-    """The functions of all starts at one time, each one once; and which rows belong to which start."""
+) -> tuple[Array, np.ndarray]:
+    """The functions of all starts at one time, each one once; and the places of each start's components."""
     levels = [excitation.level for excitation in excitations if isinstance(excitation, Released)]
     lowest, highest = min(levels) - int(chosen.max()), max(levels) - int(chosen.min())
     members = scalar_family(
@@ -195,30 +189,39 @@ def _values(
         else:
             places.append(rows + np.arange(chosen.size))
             rows += chosen.size
-    return jnp.concatenate([members, *(response[chosen] for response in responses)]), places
+    return jnp.concatenate([members, *(response[chosen] for response in responses)]), np.stack(places)
 
 
 def _conclude(
-    excitation: Released | Forced, chosen: np.ndarray, rows: "_Rows", length: int, padded: int, spectrum: Spectrum
-) -> Expansion:
-    """The expansion of one start from what was found for each time."""
-    needed = jnp.max(rows.needed)
+    excitations: tuple[Released | Forced, ...],
+    chosen: np.ndarray,
+    rows: "_Rows",
+    length: int,
+    padded: int,
+    spectrum: Spectrum,
+) -> tuple[Expansion, ...]:
+    """The expansions of all starts from what was found for each time."""
+    needed = jnp.max(rows.needed, axis=(1, 2))
     terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
-    beyond = jnp.arange(length, dtype=jnp.int32) >= terms
+    beyond = jnp.arange(length, dtype=jnp.int32) >= terms[:, None, None, None]
     left = jnp.sum(jnp.where(beyond, rows.weighted, 0.0), axis=-1)
     eps = jnp.finfo(left.dtype).eps
-    rounding = eps * (jnp.sqrt(terms.astype(left.dtype)) + rows.turn) * rows.scales + 2.0 * rows.noise
+    rounding = eps * (jnp.sqrt(terms.astype(left.dtype))[:, None, None] + rows.turn) * rows.scales + 2.0 * rows.noise
     coefficients = jnp.where(beyond, 0.0, rows.coefficients)
-    if isinstance(excitation, Released):
-        coefficients = _exact_at_rest(coefficients, chosen > excitation.level, spectrum)
-    coefficients = jnp.pad(coefficients, ((0, 0), (0, 0), (0, whole_blocks(padded) - length)))
+    below = [
+        chosen > excitation.level if isinstance(excitation, Released) else chosen < 0 for excitation in excitations
+    ]
+    coefficients = _exact_at_rest(coefficients, np.stack(below), spectrum)
+    coefficients = jnp.pad(coefficients, ((0, 0),) * 3 + ((0, whole_blocks(padded) - length),))
     # For the account of errors a velocity that rests is not held to the digits of its own smallness.
-    expected = jnp.maximum(rows.scales, excitation.faintest * rows.largest)
-    return Expansion(coefficients, terms, left + rounding, expected, needed < length - 2)
+    faintest = jnp.asarray([excitation.faintest for excitation in excitations], left.dtype)
+    expected = jnp.maximum(rows.scales, faintest[:, None, None] * rows.largest)
+    parts = (coefficients, terms, left + rounding, expected, needed < length - 2)
+    return tuple(Expansion(*(part[start] for part in parts)) for start in range(len(excitations)))
 
 
 class _Rows(NamedTuple):
-    """For one time: coefficients of all components, their weighted sizes, how many are needed, noise, and sizes.
+    """For one time, all starts and components: coefficients, their weighted sizes, how many are needed, noise, sizes.
 
     `turn`: the phase that the centre of an imaginary interval makes, whose rounding turns the whole result.
     """
@@ -237,15 +240,16 @@ def _rows(
     chosen: np.ndarray,
     t: Array,
     spectrum: Spectrum,
-    excitation: Released | Forced,
-    rayleigh: Array,
+    excitations: tuple[Released | Forced, ...],
+    rayleighs: list[Array],
     rtol: float,
     coefficients: Array,
     largest: Array,
 ) -> _Rows:
     length = coefficients.shape[-1]
     eps = jnp.finfo(coefficients.dtype).eps
-    scales = excitation.sizes(order, t, spectrum, rayleigh, largest, chosen)
+    each = zip(excitations, rayleighs, largest, strict=True)
+    scales = jnp.stack([one.sizes(order, t, spectrum, rayleigh, size, chosen) for one, rayleigh, size in each])
     scales = jnp.maximum(scales, jnp.finfo(scales.dtype).tiny)
     # Long phases are rounded, in single precision not (see `_phase`).
     phase = _reach(order, t, spectrum) if eps < 1e-10 else jnp.zeros_like(t)
@@ -253,14 +257,15 @@ def _rows(
         # The largest of some 16384 coefficients of rounding is four deviations: with less, noise that the weights
         # below raise asked for 13997 terms of an expansion that had ended after 670.
         phase = 2.5 * phase
-    noise = eps * (_NOISE + math.sqrt(excitation.steps) + phase / math.sqrt(length)) * largest
+    walked = jnp.asarray([[math.sqrt(excitation.steps)] for excitation in excitations], largest.dtype)
+    noise = eps * (_NOISE + walked + phase / math.sqrt(length)) * largest
     size = jnp.abs(coefficients)
-    size = jnp.where(size > noise[:, None], size, 0.0)
+    size = jnp.where(size > noise[..., None], size, 0.0)
     # The derivative of T_k is up to k² large: the tail is weighted so that derivatives are accurate, too.
     k = jnp.arange(length, dtype=size.dtype)
     weighted = size * jnp.maximum(1.0, k**2 / _derivative_scale(order, t, spectrum))
     tails = jnp.flip(jnp.cumsum(jnp.flip(weighted, axis=-1), axis=-1), axis=-1)
-    needed = jnp.sum(tails > rtol * scales[:, None], axis=-1, dtype=jnp.int32)
+    needed = jnp.sum(tails > rtol * scales[..., None], axis=-1, dtype=jnp.int32)
     turned = spectrum.sign == -1 and not spectrum.symmetric
     turn = jnp.abs(t * spectrum.centre) if turned else jnp.zeros_like(t)
     return _Rows(coefficients, weighted, needed, noise, scales, largest, jnp.broadcast_to(turn, scales.shape))
@@ -274,7 +279,7 @@ def _exact_at_rest(coefficients: Array, below: np.ndarray, spectrum: Spectrum) -
     if spectrum.sign == -1 or not below.any():
         return coefficients
     residual = jnp.sum(coefficients, axis=-1)  # T_k(1) = 1
-    applies = jnp.asarray(below)[:, None] & (spectrum.upper == 0)
+    applies = jnp.asarray(below)[..., None] & (spectrum.upper == 0)
     return coefficients.at[..., 0].add(-jnp.where(applies, residual, 0.0))
 
 

@@ -28,6 +28,7 @@ from ._driven import Driven, driven_of, profile_of
 from ._excitation import Forced, Released
 from ._faber_series import NOISE, FaberSeries, expand_on_ellipse
 from ._keep import Keep
+from ._one_by_one import one_by_one
 from ._problem import Problem
 from ._spectrum import like_of
 
@@ -72,17 +73,18 @@ def run_faber(
 ) -> tuple[PyTree[Array], FaberRun]:
     """The outputs at all times: a tuple with the state, or what is observed; stacked in the order of `times`."""
     ellipse = range_of(problem, times, rtol)
-    ring, sequences, errors, results = Ring(ellipse), [], [], []
-    outputs: Any = None
-    for level, part in enumerate(state):
-        excitation = Forced(part.signal) if isinstance(part, Driven) else Released(level)
-        series = expand_on_ellipse(excitation, times, ellipse, rtol, max_degree)
-        # Each adds to the sums of the one before: side by side, all would hold their vectors at the same time.
-        outputs, sequence, error, result = _run(problem, ring, series, profile_of(part), outputs, rtol, recorded)
-        sequences.append(sequence)
-        results.append(result)
-        errors.append(error)
-    sizes = [norm(profile_of(part), problem.weight).astype(times.dtype) for part in state]
+    ring = Ring(ellipse)
+    excitations = [Forced(part.signal) if isinstance(part, Driven) else Released(k) for k, part in enumerate(state)]
+    series = [expand_on_ellipse(excitation, times, ellipse, rtol, max_degree) for excitation in excitations]
+    starts = [profile_of(part) for part in state]
+    # Each adds to the sums of the one before.
+    outputs, runs = one_by_one(
+        functools.partial(_run, problem, ring, rtol, recorded),
+        Keep(problem, series[0].coefficients).nothing(starts[0]),
+        list(zip(starts, series, strict=True)),
+    )
+    sequences, errors, results = (list(column) for column in zip(*runs, strict=True))
+    sizes = [norm(start, problem.weight).astype(times.dtype) for start in starts]
     expected = [size * sequence.series.scales for size, sequence in zip(sizes, sequences, strict=True)]
     scales = jnp.maximum(functools.reduce(jnp.add, expected), sizes[0])
     if problem.observation is None:
@@ -110,13 +112,13 @@ def range_of(problem: Problem, times: Array, rtol: float) -> Ellipse:
 def _run(
     problem: Problem,
     ring: Ring,
-    series: FaberSeries,
-    start: PyTree[Array],
-    totals: Any,
     rtol: float,
     recorded: bool,
-):
+    totals: Any,
+    item: tuple[PyTree[Array], FaberSeries],
+) -> tuple[Any, tuple[FaberSequence, Array, RESULTS]]:
     """The sums with those of one start, what is left of its recurrence, its error at all times, and the result."""
+    start, series = item
     size = norm(start, problem.weight)
     # A start of zero needs no steps (its series may still be needed, for the adjoint).
     pairs = batch_max(jnp.where(size == 0, 1, series.pairs))
@@ -146,7 +148,7 @@ def _run(
         carry = lax.fori_loop(1, pairs, body, carry)
     (_, last), kept = carry
     error, result = _judged(problem, series, size, norm(last, problem.weight), rtol)
-    return keep.finish(kept, 2 * pairs - 1), FaberSequence(series, pairs, checkpoints), error, result
+    return keep.finish(kept, 2 * pairs - 1), (FaberSequence(series, pairs, checkpoints), error, result)
 
 
 def _keep_pair(keep: Keep, kept: Any, index, pair: Pair) -> Any:

@@ -33,15 +33,17 @@ class Keep(eqx.Module):
         """Whether terms are collected."""
         return in_blocks(self.coefficients)
 
-    def start(self, vector: PyTree[Array], totals: Any) -> Any:
-        """The sums so far (None: nothing), one for each component or for what is observed, and no terms collected."""
+    def nothing(self, vector: PyTree[Array]) -> Any:
+        """The sums before the first start, one for each component or for what is observed."""
         components, count, _ = self.coefficients.shape
-        like = jax.eval_shape(self._seen, vector)
-        if totals is None:
-            totals = (_rows_of(count, like),) * components
-        elif self.problem.observation is not None:
+        rows = _rows_of(count, jax.eval_shape(self._seen, vector))
+        return (rows,) * components if self.problem.observation is None else rows
+
+    def start(self, vector: PyTree[Array], totals: Any) -> Any:
+        """The sums so far, and no terms collected."""
+        if self.problem.observation is not None:
             totals = (totals,)
-        return totals, _rows_of(BLOCK, like) if self.blocked else None
+        return totals, _rows_of(BLOCK, jax.eval_shape(self._seen, vector)) if self.blocked else None
 
     def __call__(self, kept: Any, k, vector: PyTree[Array]) -> Any:
         """With the term k, which comes after the term k - 1."""

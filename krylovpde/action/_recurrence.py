@@ -17,6 +17,7 @@ from ._driven import Driven, driven_of, profile_of
 from ._excitation import Forced, Released
 from ._expansion import Expansion, expand
 from ._keep import Keep
+from ._one_by_one import one_by_one
 from ._problem import Problem
 from ._spectrum import Spectrum, spectrum_of
 
@@ -63,12 +64,13 @@ def run_recurrences(
     )
     rayleighs = [_rayleigh(problem, start).astype(times.dtype) for start in starts]
     expansions = expand(problem.order, excitations, components_of(problem), times, spectrum, rayleighs, rtol, length)
-    outputs, sequences, results = None, [], []
-    for start, expansion in zip(starts, expansions, strict=True):
-        # Each adds to the sums of the one before: side by side, all would hold their vectors at the same time.
-        outputs, sequence, result = _run(problem, spectrum, start, expansion, outputs)
-        sequences.append(sequence)
-        results.append(result)
+    # Each adds to the sums of the one before.
+    outputs, runs = one_by_one(
+        functools.partial(_run, problem, spectrum),
+        Keep(problem, expansions[0].coefficients).nothing(starts[0]),
+        list(zip(starts, expansions, strict=True)),
+    )
+    sequences, results = (list(column) for column in zip(*runs, strict=True))
     result = first_failure(results)
     applications = functools.reduce(jnp.add, [2 * sequence.pairs + 1 for sequence in sequences])
     error = _relative_error(problem, state, sequences, outputs)
@@ -97,7 +99,11 @@ def _is_bounded(problem: Problem) -> bool:
     return is_self_adjoint(problem.operator) or is_skew_adjoint(problem.operator)
 
 
-def _run(problem: Problem, spectrum: Spectrum, start: PyTree[Array], expansion: Expansion, totals: Any):
+def _run(
+    problem: Problem, spectrum: Spectrum, totals: Any, item: tuple[PyTree[Array], Expansion]
+) -> tuple[Any, tuple[Sequence, RESULTS]]:
+    """The sums with those of one start, what is left of its recurrence, and its result."""
+    start, expansion = item
     operator, size = problem.operator, norm(start, problem.weight)
     # A start of zero needs no steps (its expansion may still be needed, for the adjoint).
     pairs = batch_max(jnp.where(size == 0, 0, expansion.pairs))
@@ -121,7 +127,7 @@ def _run(problem: Problem, spectrum: Spectrum, start: PyTree[Array], expansion: 
     result = RESULTS.where(good, result, RESULTS.bound_violated)
     result = RESULTS.where(jnp.isfinite(size), result, RESULTS.nonfinite)
     result = RESULTS.where(size == 0, RESULTS.successful, result)
-    return keep.finish(kept, 2 * pairs + 1), Sequence(last, before, expansion, pairs), result
+    return keep.finish(kept, 2 * pairs + 1), (Sequence(last, before, expansion, pairs), result)
 
 
 def _relative_error(problem: Problem, state, sequences: list[Sequence], outputs: PyTree[Array]) -> Array:

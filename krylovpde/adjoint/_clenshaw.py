@@ -18,17 +18,15 @@ from jaxtyping import Array, PyTree
 from ..action import Problem, Sequence, Spectrum
 from ..krylov._space import add, scale, subtract
 from ._engine import Wanted
-from ._seeds import Seeds, transposed_step, watch, weigh, zeros_of
+from ._seeds import Seeds, Sums, Weighed, transposed_step, watch, weigh
 
 
 class Pulled(eqx.Module):
-    """Cotangents of one start, and the start as the recurrence came back to it; sums for operator and observation.
+    """The cotangent of one start, and the start as the recurrence came back to it.
 
     `moments`: `<g_(j, i), T_k v>`, the cotangents of the coefficients, where a signal's is wanted.
     """
 
-    operator: PyTree
-    observation: PyTree
     start: PyTree[Array]
     regenerated: PyTree[Array]
     moments: Array | None
@@ -50,16 +48,16 @@ class _Carry(eqx.Module):
 def pull_sequence(
     problem: Problem,
     spectrum: Spectrum,
-    sequence: Sequence,
     cotangents: PyTree[Array],
     wanted: Wanted,
-    weighed: bool,
-    sums: tuple[PyTree, PyTree],
-) -> Pulled:
+    sums: Sums,
+    item: tuple[Sequence, Weighed],
+) -> tuple[Sums, Pulled]:
     """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted.
 
-    `weighed`: whether the moments are, too. `sums`: those of operator (in units of `2 / width`) and observation so far.
+    `sums`: those of operator (in units of `2 / width`) and observation so far.
     """
+    sequence, weighed = item
     seeds = Seeds(problem, sequence.expansion.coefficients, cotangents)
     watched = problem.observation if wanted.parameters else None
     pairs = pairs_back(sequence, wanted)
@@ -73,7 +71,7 @@ def pull_sequence(
         newer=seeds(block, last),
         operator=sums[0],
         observation=add(sums[1], watch(watched, seeds, block, last, sequence.last)),
-        moments=weigh(jnp.zeros_like(seeds.coefficients), seeds, last, sequence.last) if weighed else None,
+        moments=weigh(jnp.zeros_like(seeds.coefficients), seeds, last, sequence.last) if weighed.wanted else None,
         block=block,
     )
 
@@ -104,18 +102,14 @@ def pull_sequence(
 
     # From k = last - 1 down to 1: an even number of steps.
     carry = lax.fori_loop(0, pairs, body, carry)
-    pulled, change = transposed_step(problem, carry.here if wanted.parameters else None, carry.newer)
+    image, change = transposed_step(problem, carry.here if wanted.parameters else None, carry.newer)
     zero = jnp.zeros_like(last)
-    start = add(seeds(carry.block, zero), spectrum.shifted(pulled, carry.newer))
+    start = add(seeds(carry.block, zero), spectrum.shifted(image, carry.newer))
     start = subtract(start, carry.older) if spectrum.sign == 1 else add(start, carry.older)
     operator = add(carry.operator, scale(0.5, change))
     observation = add(carry.observation, watch(watched, seeds, carry.block, zero, carry.here))
-    return Pulled(operator, observation, start, carry.here, weigh(carry.moments, seeds, zero, carry.here))
-
-
-def no_sums(problem: Problem) -> tuple[PyTree, PyTree]:
-    """The sums for operator and observation before the first recurrence."""
-    return zeros_of(problem.operator), zeros_of(problem.observation)
+    pulled = Pulled(start, carry.here, weigh(carry.moments, seeds, zero, carry.here))
+    return (operator, observation), pulled
 
 
 def pairs_back(sequence: Sequence, wanted: Wanted) -> Array:

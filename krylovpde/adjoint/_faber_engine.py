@@ -13,6 +13,7 @@ from ..action import (
     Problem,
     Settings,
     driven_of,
+    one_by_one,
     profile_of,
     pull_signal_on_ellipse,
     range_of,
@@ -23,7 +24,7 @@ from ._base import Report
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 from ._faber_pull import pairs_back, pull_faber
 from ._recurrences import MARGIN, judged, pulled_start, reported
-from ._seeds import has_parameters, zeros_of
+from ._seeds import Weighed, has_parameters, no_sums
 
 
 class FaberEngine(AbstractEngine):
@@ -50,14 +51,12 @@ class FaberEngine(AbstractEngine):
         record: FaberRun,
         wanted: Wanted,
     ) -> tuple[Direction, PullReport]:
-        parts, sums = [], (zeros_of(problem.operator), zeros_of(problem.observation))
-        for sequence, start in zip(record.sequences, state, strict=True):
-            weighed = wanted.signals and isinstance(start, Driven)
-            profile = profile_of(start)
-            part = pull_faber(problem, record.ring, sequence, profile, cotangents, wanted, weighed, sums)
-            # One after the other: side by side, all would hold their vectors at the same time.
-            sums = part.operator, part.observation
-            parts.append(part)
+        weighed = [Weighed(wanted.signals and isinstance(start, Driven)) for start in state]
+        sums, parts = one_by_one(
+            functools.partial(pull_faber, problem, record.ring, cotangents, wanted),
+            no_sums(problem),
+            list(zip(record.sequences, map(profile_of, state), weighed, strict=True)),
+        )
 
         def pull(source: Driven, moments: Array) -> Array:
             rtol = settings.rtol / MARGIN

@@ -20,17 +20,15 @@ from jaxtyping import Array, PyTree
 from ..action import FaberSequence, Layout, Pair, Problem, Ring, fill, fill_with_gaps, read_pair
 from ..krylov._space import add, scale
 from ._engine import Wanted
-from ._seeds import Seeds, has_parameters, transposed_step, watch, weigh
+from ._seeds import Seeds, Sums, Weighed, has_parameters, transposed_step, watch, weigh
 
 
 class FaberPulled(eqx.Module):
-    """Cotangents of operator, observation and one start; `remade`: pairs of forward terms made again.
+    """The cotangent of one start; `remade`: pairs of forward terms made again.
 
     `moments`: `<g_i, F̃_k v>`, the cotangents of the coefficients, where a signal's is wanted.
     """
 
-    operator: PyTree
-    observation: PyTree
     start: PyTree[Array]
     moments: Array | None
     remade: Array
@@ -77,24 +75,23 @@ class _Pull(eqx.Module):
 def pull_faber(
     problem: Problem,
     ring: Ring,
-    sequence: FaberSequence,
-    start: PyTree[Array],
     cotangents: PyTree[Array],
     wanted: Wanted,
-    weighed: bool,
-    sums: tuple[PyTree, PyTree],
-) -> FaberPulled:
+    sums: Sums,
+    item: tuple[FaberSequence, PyTree[Array], Weighed],
+) -> tuple[Sums, FaberPulled]:
     """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted.
 
-    `weighed`: whether the moments are, too. `sums`: those of operator (in units of `1 / a₁`) and observation so far.
+    `sums`: those of operator (in units of `1 / a₁`) and observation so far.
     """
+    sequence, start, weighed = item
     parameters = wanted.parameters and has_parameters(problem)
     pull = _Pull(problem, ring, Seeds(problem, sequence.series.coefficients, cotangents), parameters)
     zeros = jtu.tree_map(jnp.zeros_like, start)
-    moments = jnp.zeros_like(pull.seeds.coefficients) if weighed else None
+    moments = jnp.zeros_like(pull.seeds.coefficients) if weighed.wanted else None
     pairs = pairs_back(sequence, wanted)
     carry = _Adjoint(zeros, zeros, *sums, moments, pull.seeds.block(2 * pairs - 1))
-    remembered = parameters or weighed
+    remembered = parameters or weighed.wanted
     if remembered:
         assert sequence.checkpoints is not None
         carry, remade = _through_levels(pull, sequence, pairs, carry)
@@ -108,7 +105,7 @@ def pull_faber(
     carry = pull.seen(zero, scale(2.0, start) if remembered else None, carry)
     # b_0 belongs to F̃_0 = 2 v, which the first step takes half of.
     b = add(pull.seeds(carry.block, zero), ring.next(scale(0.5, image), scale(0.5, carry.newer), carry.older))
-    return FaberPulled(add(carry.operator, change), carry.observation, scale(2.0, b), carry.moments, remade)
+    return (add(carry.operator, change), carry.observation), FaberPulled(scale(2.0, b), carry.moments, remade)
 
 
 def pairs_back(sequence: FaberSequence, wanted: Wanted) -> Array:

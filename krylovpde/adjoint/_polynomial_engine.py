@@ -13,15 +13,17 @@ from ..action import (
     Problem,
     Settings,
     components_of,
+    one_by_one,
     profile_of,
     pull_signal,
     run_recurrences,
 )
 from ..krylov._space import norm, scale, subtract
 from ._base import Report
-from ._clenshaw import no_sums, pairs_back, pull_sequence
+from ._clenshaw import pairs_back, pull_sequence
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 from ._recurrences import MARGIN, judged, pulled_start, reported
+from ._seeds import Weighed, no_sums
 
 
 class PolynomialEngine(AbstractEngine):
@@ -48,13 +50,12 @@ class PolynomialEngine(AbstractEngine):
         record: Polynomials,
         wanted: Wanted,
     ) -> tuple[Direction, PullReport]:
-        parts, sums = [], no_sums(problem)
-        for sequence, start in zip(record.sequences, state, strict=True):
-            weighed = wanted.signals and isinstance(start, Driven)
-            part = pull_sequence(problem, record.spectrum, sequence, cotangents, wanted, weighed, sums)
-            # One after the other: side by side, all would hold their vectors at the same time.
-            sums = part.operator, part.observation
-            parts.append(part)
+        weighed = [Weighed(wanted.signals and isinstance(start, Driven)) for start in state]
+        sums, parts = one_by_one(
+            functools.partial(pull_sequence, problem, record.spectrum, cotangents, wanted),
+            no_sums(problem),
+            list(zip(record.sequences, weighed, strict=True)),
+        )
         pairs = list(zip(parts, state, strict=True))
 
         def pull(source: Driven, moments: Array) -> Array:

@@ -1,7 +1,7 @@
 """What the adjoints of both polynomial recurrences have in common: seeds, and what each forward vector is used for."""
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -13,6 +13,9 @@ from jaxtyping import Array, PyTree
 from ..action import BLOCK, Problem, along, in_blocks, product
 from ..krylov._space import add, scale
 from ..operator import parameter_vjp
+
+# Cotangents of an operator's and an observation's parameters.
+Sums: TypeAlias = tuple[PyTree, PyTree]
 
 
 class Seeds(eqx.Module):
@@ -61,6 +64,17 @@ class Seeds(eqx.Module):
     @staticmethod
     def _sum(parts: list) -> PyTree[Array]:
         return functools.reduce(add, parts)
+
+
+class Weighed(eqx.Module):
+    """Whether the moments of a start are wanted: static, so that starts of one kind have one tree."""
+
+    wanted: bool = eqx.field(static=True)
+
+
+def no_sums(problem: Problem) -> Sums:
+    """The sums for operator and observation before the first recurrence."""
+    return zeros_of(problem.operator), zeros_of(problem.observation)
 
 
 def _mix(row: Array, cotangents: PyTree[Array]) -> PyTree[Array]:

@@ -1,0 +1,42 @@
+"""The starts of an action, one after another: side by side, all would hold their vectors at the same time."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import lax
+
+Carry = TypeVar("Carry")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# So many starts of one kind share a program. Two are a displacement and a velocity, whose copies side by side would
+# cost more than a program for each.
+_MANY = 3
+
+
+def one_by_one(
+    function: Callable[[Carry, Item], tuple[Carry, Result]], carry: Carry, items: list[Item]
+) -> tuple[Carry, list[Result]]:
+    """`carry, result = function(carry, item)` for every item.
+
+    Many of one kind are a loop, compiled once: the rows of an exponential Runge–Kutta method have four or five starts.
+    """
+    if len(items) < _MANY or not _of_one_kind(items):
+        results = []
+        for item in items:
+            carry, result = function(carry, item)
+            results.append(result)
+        return carry, results
+    stacked = jtu.tree_map(lambda *leaves: jnp.stack(leaves), *items)
+    carry, results = lax.scan(function, carry, stacked)
+    return carry, [jtu.tree_map(lambda leaf, i=i: leaf[i], results) for i in range(len(items))]
+
+
+def _of_one_kind(items: list[Any]) -> bool:
+    like = [jax.eval_shape(lambda item=item: item) for item in items]
+    return all(jtu.tree_structure(item) == jtu.tree_structure(like[0]) for item in like) and all(
+        jtu.tree_leaves(item) == jtu.tree_leaves(like[0]) for item in like
+    )
