@@ -6,6 +6,7 @@ from typing import Any
 
 import diffrax
 import lineax as lx
+import optimistix as optx
 
 import krylovpde as kp
 import krylovpde.diffrax as kd
@@ -22,8 +23,12 @@ def ours(integrator: Any, case: Case, parameters: Any, rtol: float) -> Any:
 
 def _root_finder(case: Case) -> Any:
     """Dense elimination in one dimension, GMRES beyond; tolerances from the step control."""
-    chord = diffrax.with_stepsize_controller_tols(diffrax.VeryChord)
-    return chord() if case.dimension == 1 else chord(linear_solver=lx.GMRES(rtol=1e-7, atol=1e-7))
+    if case.dimension == 1:
+        return diffrax.with_stepsize_controller_tols(diffrax.VeryChord)()
+    # VeryChord and Chord keep the state of the linear solver from iteration to iteration; that of a matrix-free one is
+    # no array, and reverse mode refuses it.
+    newton = diffrax.with_stepsize_controller_tols(optx.Newton)
+    return newton(linear_solver=lx.GMRES(rtol=1e-7, atol=1e-7))
 
 
 def _diffeqsolve(case: Case, terms: Any, solver: Any, rtol: float, max_steps: int) -> Any:
