@@ -1,21 +1,23 @@
 """What an integrator of semilinear equations must answer."""
 
 import abc
+import functools
 from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
+from jax import lax
 from jaxtyping import Array, Int, PyTree, Real
 
 from .._solution import RESULTS, first_failure
-from ..action import AbstractMethod, Problem, Settings
+from ..action import AbstractMethod, Arnoldi, Problem, Settings
 from ..adjoint import AbstractAdjoint, Report
 from ..equation import AbstractEquation, rest_of
 from ..grid import is_concrete
-from ..krylov._space import norm
-from ..operator import weight
+from ..krylov._space import common_dtype, norm, scale
+from ..operator import ChainOperator, weight
 from ._cuts import inside
 
 
@@ -60,10 +62,35 @@ class LinearFlow(eqx.Module):
         self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
     ) -> tuple[PyTree[Array], Report]:
         """`Σ_k h^k φ_k(h operator) vectors[k]`, and how it went."""
+        if isinstance(self.method, Arnoldi) and len(vectors) > 1:
+            return self._in_one_space(operator, vectors, h)
+        return self._evaluate(operator, vectors, h)
+
+    def _evaluate(
+        self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
+    ) -> tuple[PyTree[Array], Report]:
         settings = Settings(self.method, self.rtol, 0.0, self.method.max_steps)
         problem = Problem(operator, weight(operator), None, 1)
         outputs, report = self.adjoint.evaluate(settings, problem, vectors, h[None], self.throw)
         return jtu.tree_map(lambda leaf: leaf[0], outputs[0]), report
+
+    def _in_one_space(
+        self, operator: lx.AbstractLinearOperator, vectors: tuple[PyTree[Array], ...], h: Array
+    ) -> tuple[PyTree[Array], Report]:
+        """By one space for the field and its sources: here no symmetry is lost by that."""
+        # Units in which the parts are of one size. The result does not depend on them, and they are no variables.
+        unit = lax.stop_gradient(jnp.where(h == 0, 1.0, h))
+        first, *rest = vectors
+        inner_product = weight(operator)
+        sources = [scale(unit**k, vector) for k, vector in enumerate(rest)]
+        sizes = [norm(first, inner_product), *(jnp.abs(unit) * norm(source, inner_product) for source in sources)]
+        size = lax.stop_gradient(functools.reduce(jnp.maximum, [one.astype(h.dtype) for one in sizes]))
+        size = jnp.where(size > 0, size, 1.0)
+        rows = jtu.tree_map(lambda *leaves: jnp.stack(leaves), *(scale(1.0 / size, source) for source in sources))
+        chain = ChainOperator(operator, rows, 1.0 / unit)
+        numbers = jnp.zeros(len(rest), common_dtype(first)).at[0].set(size.astype(common_dtype(first)))
+        (value, _), report = self._evaluate(chain, ((first, numbers),), h)
+        return value, report
 
 
 class Flow(eqx.Module):

@@ -17,6 +17,7 @@ from ._base import (
     is_real_structure as is_real_structure,
 )
 from ._block import BlockOperator as BlockOperator
+from ._chain import ChainOperator as ChainOperator
 from ._combination import affine_combination as affine_combination
 from ._ellipse import Ellipse as Ellipse, Rectangle as Rectangle
 from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil

@@ -1,0 +1,135 @@
+"""An operator together with its polynomial sources: one homogeneous equation for both."""
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Inexact, PyTree, Real
+
+from .._custom_types import Structure, Weight
+from ._base import AbstractOperator, real_dtype, reciprocal_weight
+from ._precision import add_in_precision, cast
+from ._properties import weight as weight_of
+
+
+class ChainOperator(AbstractOperator):
+    r"""`A` and its sources `b_k`, on pairs of a field and the numbers that the sources are taken times.
+
+        𝒜 (u, ζ) = (A u + Σ_k ζ_k b_k, ρ (0, ζ_0, …, ζ_(p-2)))
+
+    Started from `ζ = (1, 0, …, 0)`, `ζ_k(t) = (ρt)^k / k!`: the field of `exp(t𝒜)` is `exp(tA) u` and a combination of
+    the φ-functions, `Σ_k ρ^k t^(k+1) φ_(k+1)(tA) b_k`, from a single Krylov space. With ρ about `1/t` and sources of
+    the field's size times ρ the parts are in balance.
+
+    !!! cite "Sources"
+
+        Al-Mohy and Higham, *Computing the action of the matrix exponential* (2011), theorem 2.1.
+    """
+
+    operator: lx.AbstractLinearOperator
+    sources: PyTree[Inexact[Array, "..."]]
+    rate: Real[Array, ""]
+
+    def __init__(self, operator: lx.AbstractLinearOperator, sources: PyTree[Inexact[Array, "..."]], rate: Array):
+        """The operator of a chain.
+
+        **Arguments:**
+
+        - `operator`: `A`, square.
+        - `sources`: `b_0, b_1, …`, a pytree like the operator's input whose leaves have one more, leading, axis.
+        - `rate`: ρ, real.
+        """
+        self.operator, self.sources, self.rate = operator, sources, rate
+
+    @property
+    def length(self) -> int:
+        """How many sources there are."""
+        return jtu.tree_leaves(self.sources)[0].shape[0]
+
+    def mv(self, vector: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+        field, numbers = vector
+        forced = jtu.tree_map(lambda rows, leaf: _combined(numbers, rows, leaf), self.sources, field)
+        moved = cast(self.rate, numbers.real.dtype).astype(numbers.dtype) * numbers[:-1]
+        return add_in_precision(self.operator.mv(field), forced), jnp.pad(moved, (1, 0))
+
+    def transpose(self) -> "TransposedChainOperator":
+        return TransposedChainOperator(self)
+
+    def in_structure(self) -> tuple[Structure, Structure]:
+        return _with_numbers(self.operator.in_structure(), self.length)
+
+    def out_structure(self) -> tuple[Structure, Structure]:
+        return _with_numbers(self.operator.out_structure(), self.length)
+
+    @property
+    def weight(self) -> Weight:
+        """That of `A`, and ones."""
+        own = weight_of(self.operator)
+        return None if own is None else (own, np.ones(self.length, real_dtype(self.in_structure())))
+
+    @property
+    def spectral_bound(self) -> None:
+        """Unknown: one of `A` bounds the spectrum and not the norm, in which bounds are added."""
+        return None
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """None: sources are seen by the field and do not see it."""
+        return frozenset()
+
+
+class TransposedChainOperator(AbstractOperator):
+    """`(w, η) -> (Aᵀ w, <b_k, w>_k + ρ (η_1, …, η_(p-1), 0))`."""
+
+    chain: ChainOperator
+
+    def mv(self, vector: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+        field, numbers = vector
+        seen = jtu.tree_map(lambda rows, leaf: _seen(rows, leaf), self.chain.sources, field)
+        moved = cast(self.chain.rate, numbers.real.dtype).astype(numbers.dtype) * numbers[1:]
+        total = sum(leaf.astype(numbers.dtype) for leaf in jtu.tree_leaves(seen))
+        return self.chain.operator.transpose().mv(field), total + jnp.pad(moved, (0, 1))
+
+    def transpose(self) -> ChainOperator:
+        return self.chain
+
+    def in_structure(self) -> tuple[Structure, Structure]:
+        return self.chain.out_structure()
+
+    def out_structure(self) -> tuple[Structure, Structure]:
+        return self.chain.in_structure()
+
+    @property
+    def weight(self) -> Weight:
+        """The reciprocal of the chain's."""
+        return reciprocal_weight(self.chain.weight)
+
+    @property
+    def spectral_bound(self) -> None:
+        """Unknown."""
+        return None
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """None."""
+        return frozenset()
+
+
+def _with_numbers(structure: Structure, count: int) -> tuple[Structure, Structure]:
+    dtype = np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(structure)))
+    return structure, jax.ShapeDtypeStruct((count,), dtype)
+
+
+def _combined(numbers: Array, rows: Array, leaf: Array) -> Array:
+    """`Σ_k ζ_k b_k` in the precision of the field."""
+    rows = cast(rows, leaf.real.dtype)
+    dtype = np.result_type(rows.dtype, numbers.dtype)
+    return jnp.tensordot(numbers.astype(dtype), rows.astype(dtype), axes=1)
+
+
+def _seen(rows: Array, leaf: Array) -> Array:
+    """`<b_k, w>`, bilinear."""
+    rows = cast(rows, leaf.real.dtype)
+    dtype = np.result_type(rows.dtype, leaf.dtype)
+    return rows.astype(dtype).reshape(rows.shape[0], -1) @ leaf.astype(dtype).reshape(-1)
