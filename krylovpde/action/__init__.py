@@ -25,7 +25,7 @@ from ._driven import (
     profile_of as profile_of,
 )
 from ._error_control import build as build
-from ._expansion import pull_signal as pull_signal
+from ._expansion import Expansion as Expansion, pull_signal as pull_signal
 from ._faber import Faber as Faber, has_known_range as has_known_range
 from ._faber_recurrence import (
     FaberRun as FaberRun,
@@ -48,8 +48,8 @@ from ._one_by_one import one_by_one as one_by_one
 from ._problem import Observation as Observation, Problem as Problem, Settings as Settings
 from ._record import Record as Record, Step as Step
 from ._recurrence import (
+    Ends as Ends,
     Polynomials as Polynomials,
-    Sequence as Sequence,
     components_of as components_of,
     run_recurrences as run_recurrences,
 )

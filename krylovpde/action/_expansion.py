@@ -33,6 +33,8 @@ _POWERS = np.array([1.0, -1.0j, -1.0, 1.0j])
 class Expansion(eqx.Module):
     """`F_(l-j)(t_i, A) ≈ Σ_k c[j, i, k] T_k(Z)`, on the imaginary axis with `iᵏ` absorbed by the recurrence.
 
+    Those of all starts are one table, with the starts on a leading axis of every array.
+
     * `coefficients`: of shape `(components, times, length)`; zero past the terms in use. Real, but for an interval of
         the imaginary axis that is not symmetric: `exp(tA) = exp(itc) exp(t(A - ic))` turns them.
     * `terms`: how many are used; even.
@@ -41,14 +43,14 @@ class Expansion(eqx.Module):
     * `resolved`: whether `length` was enough.
     """
 
-    coefficients: Inexact[Array, "components times length"]
-    terms: Int[Array, ""]
-    error: Real[Array, "components times"]
-    scales: Real[Array, "components times"]
+    coefficients: Inexact[Array, "*starts components times length"]
+    terms: Int[Array, "*starts"]
+    error: Real[Array, "*starts components times"]
+    scales: Real[Array, "*starts components times"]
     resolved: Array
 
     @property
-    def pairs(self) -> Int[Array, ""]:
+    def pairs(self) -> Int[Array, "*starts"]:
         """Steps of the recurrence after the first two terms, two at a time."""
         return (self.terms - 2) // 2
 
@@ -62,8 +64,8 @@ def expand(
     rayleighs: list[Array],
     rtol: float,
     length: int,
-) -> tuple[Expansion, ...]:
-    """The expansions for every start: some components of the state, all times.
+) -> Expansion:
+    """The expansions of every start: some components of the state, all times.
 
     The coefficients come from a cosine transform of the function at Chebyshev's nodes; beyond what is needed they
     decay faster than exponentially. The transform is as long as an estimate of the degree asks for, at most `length`.
@@ -145,7 +147,7 @@ def _expand(
     times: Array,
     spectrum: Spectrum,
     rayleighs: list[Array],
-) -> tuple[Expansion, ...]:
+) -> Expansion:
     chosen, nodes = np.array(components), _nodes(length)
     points = spectrum.at_angles(nodes)
     # The responses to signals come from one walk through all times each.
@@ -199,7 +201,7 @@ def _conclude(
     length: int,
     padded: int,
     spectrum: Spectrum,
-) -> tuple[Expansion, ...]:
+) -> Expansion:
     """The expansions of all starts from what was found for each time."""
     needed = jnp.max(rows.needed, axis=(1, 2))
     terms = batch_max(2 * ((jnp.clip(needed, 2, length) + 1) // 2))
@@ -216,8 +218,7 @@ def _conclude(
     # For the account of errors a velocity that rests is not held to the digits of its own smallness.
     faintest = jnp.asarray([excitation.faintest for excitation in excitations], left.dtype)
     expected = jnp.maximum(rows.scales, faintest[:, None, None] * rows.largest)
-    parts = (coefficients, terms, left + rounding, expected, needed < length - 2)
-    return tuple(Expansion(*(part[start] for part in parts)) for start in range(len(excitations)))
+    return Expansion(coefficients, terms, left + rounding, expected, needed < length - 2)
 
 
 class _Rows(NamedTuple):

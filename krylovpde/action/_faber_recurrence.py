@@ -81,9 +81,11 @@ def run_faber(
     outputs, runs = one_by_one(
         functools.partial(_run, problem, ring, rtol, recorded),
         Keep(problem, series[0].coefficients).nothing(starts[0]),
-        list(zip(starts, series, strict=True)),
+        starts,
+        jtu.tree_map(lambda *leaves: jnp.stack(leaves), *series),
     )
-    sequences, errors, results = (list(column) for column in zip(*runs, strict=True))
+    pairs, checkpoints, errors, results = (list(column) for column in zip(*runs, strict=True))
+    sequences = [FaberSequence(*parts) for parts in zip(series, pairs, checkpoints, strict=True)]
     sizes = [norm(start, problem.weight).astype(times.dtype) for start in starts]
     expected = [size * sequence.series.scales for size, sequence in zip(sizes, sequences, strict=True)]
     scales = jnp.maximum(functools.reduce(jnp.add, expected), sizes[0])
@@ -116,8 +118,8 @@ def _run(
     recorded: bool,
     totals: Any,
     item: tuple[PyTree[Array], FaberSeries],
-) -> tuple[Any, tuple[FaberSequence, Array, RESULTS]]:
-    """The sums with those of one start, what is left of its recurrence, its error at all times, and the result."""
+) -> tuple[Any, tuple[Array, Pair | None, Array, RESULTS]]:
+    """The sums with those of one start, pairs and checkpoints of its recurrence, its error at all times, the result."""
     start, series = item
     size = norm(start, problem.weight)
     # A start of zero needs no steps (its series may still be needed, for the adjoint).
@@ -148,7 +150,7 @@ def _run(
         carry = lax.fori_loop(1, pairs, body, carry)
     (_, last), kept = carry
     error, result = _judged(problem, series, size, norm(last, problem.weight), rtol)
-    return keep.finish(kept, 2 * pairs - 1), (FaberSequence(series, pairs, checkpoints), error, result)
+    return keep.finish(kept, 2 * pairs - 1), (pairs, checkpoints, error, result)
 
 
 def _keep_pair(keep: Keep, kept: Any, index, pair: Pair) -> Any:

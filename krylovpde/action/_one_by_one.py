@@ -10,6 +10,7 @@ from jax import lax
 
 Carry = TypeVar("Carry")
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 # So many starts of one kind share a program. Two are a displacement and a velocity, whose copies side by side would
@@ -18,20 +19,20 @@ _MANY = 3
 
 
 def one_by_one(
-    function: Callable[[Carry, Item], tuple[Carry, Result]], carry: Carry, items: list[Item]
+    function: Callable[[Carry, tuple[Item, Row]], tuple[Carry, Result]], carry: Carry, items: list[Item], table: Row
 ) -> tuple[Carry, list[Result]]:
-    """`carry, result = function(carry, item)` for every item.
+    """`carry, result = function(carry, (item, row))` for every item and its row of the table.
 
     Many of one kind are a loop, compiled once: the rows of an exponential Runge–Kutta method have four or five starts.
     """
     if len(items) < _MANY or not _of_one_kind(items):
         results = []
-        for item in items:
-            carry, result = function(carry, item)
+        for i, item in enumerate(items):
+            carry, result = function(carry, (item, jtu.tree_map(lambda leaf, i=i: leaf[i], table)))
             results.append(result)
         return carry, results
     stacked = jtu.tree_map(lambda *leaves: jnp.stack(leaves), *items)
-    carry, results = lax.scan(function, carry, stacked)
+    carry, results = lax.scan(function, carry, (stacked, table))
     return carry, [jtu.tree_map(lambda leaf, i=i: leaf[i], results) for i in range(len(items))]
 
 

@@ -1,13 +1,14 @@
 """Chebyshev's recurrence: from a start vector to the outputs at all times, in three vectors."""
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from .._solution import RESULTS, first_failure
 from ..krylov._space import add, inner, norm, subtract
@@ -25,23 +26,20 @@ from ._spectrum import Spectrum, spectrum_of
 _MOST_GROWTH = 2.0
 
 
-class Sequence(eqx.Module):
-    """What is left of a recurrence: enough to run it backwards.
-
-    * `last`, `before`: `T_M v` and `T_(M-1) v`, M = terms - 1.   * `pairs`: how often two steps were taken.
-    """
-
-    last: PyTree[Array]
-    before: PyTree[Array]
-    expansion: Expansion
-    pairs: Array
+Ends: TypeAlias = tuple[PyTree[Array], PyTree[Array]]
 
 
 class Polynomials(eqx.Module):
-    """The result of all recurrences, one for each start."""
+    """The result of all recurrences, one for each start.
+
+    * `ends`: `T_M v` and `T_(M-1) v` of each, M = terms - 1, from where it can be run backwards; None if not recorded.
+    * `pairs`: how often each took two steps.
+    """
 
     outputs: PyTree[Array]
-    sequences: tuple[Sequence, ...]
+    ends: list[Ends | None]
+    pairs: Int[Array, " starts"]
+    expansions: Expansion
     spectrum: Spectrum
     applications: Array
     error: Array
@@ -50,13 +48,16 @@ class Polynomials(eqx.Module):
     @property
     def degree(self) -> Array:
         """The largest of all polynomials."""
-        return functools.reduce(jnp.maximum, [2 * sequence.pairs + 1 for sequence in self.sequences])
+        return jnp.max(2 * self.pairs + 1)
 
 
 def run_recurrences(
-    problem: Problem, state: tuple[PyTree[Array], ...], times: Array, rtol: float, length: int
+    problem: Problem, state: tuple[PyTree[Array], ...], times: Array, rtol: float, length: int, recorded: bool
 ) -> Polynomials:
-    """The outputs at all times: a tuple of components, or what is observed; stacked in the order of `times`."""
+    """The outputs at all times: a tuple of components, or what is observed; stacked in the order of `times`.
+
+    `recorded`: with the last vectors of the recurrences.
+    """
     spectrum = spectrum_of(problem.operator, times.dtype)
     starts = [profile_of(part) for part in state]
     excitations = tuple(
@@ -65,18 +66,16 @@ def run_recurrences(
     rayleighs = [_rayleigh(problem, start).astype(times.dtype) for start in starts]
     expansions = expand(problem.order, excitations, components_of(problem), times, spectrum, rayleighs, rtol, length)
     # Each adds to the sums of the one before.
-    outputs, runs = one_by_one(
-        functools.partial(_run, problem, spectrum),
-        Keep(problem, expansions[0].coefficients).nothing(starts[0]),
-        list(zip(starts, expansions, strict=True)),
-    )
-    sequences, results = (list(column) for column in zip(*runs, strict=True))
-    result = first_failure(results)
-    applications = functools.reduce(jnp.add, [2 * sequence.pairs + 1 for sequence in sequences])
-    error = _relative_error(problem, state, sequences, outputs)
+    nothing = Keep(problem, expansions.coefficients[0]).nothing(starts[0])
+    run = functools.partial(_run, problem, spectrum, recorded)
+    outputs, runs = one_by_one(run, nothing, starts, expansions)
+    ends, pairs, results = (list(column) for column in zip(*runs, strict=True))
+    error = _relative_error(problem, starts, expansions, outputs)
     for part in driven_of(state):
         error = jnp.maximum(error, part.signal.error)
-    return Polynomials(outputs, tuple(sequences), spectrum, applications, error, result)
+    pairs = jnp.stack(pairs)
+    applications = jnp.sum(2 * pairs + 1, dtype=jnp.int32)
+    return Polynomials(outputs, ends, pairs, expansions, spectrum, applications, error, first_failure(results))
 
 
 def components_of(problem: Problem) -> tuple[int, ...]:
@@ -100,9 +99,9 @@ def _is_bounded(problem: Problem) -> bool:
 
 
 def _run(
-    problem: Problem, spectrum: Spectrum, totals: Any, item: tuple[PyTree[Array], Expansion]
-) -> tuple[Any, tuple[Sequence, RESULTS]]:
-    """The sums with those of one start, what is left of its recurrence, and its result."""
+    problem: Problem, spectrum: Spectrum, recorded: bool, totals: Any, item: tuple[PyTree[Array], Expansion]
+) -> tuple[Any, tuple[Ends | None, Array, RESULTS]]:
+    """The sums with those of one start, the last two vectors of its recurrence, pairs of steps, and the result."""
     start, expansion = item
     operator, size = problem.operator, norm(start, problem.weight)
     # A start of zero needs no steps (its expansion may still be needed, for the adjoint).
@@ -127,19 +126,18 @@ def _run(
     result = RESULTS.where(good, result, RESULTS.bound_violated)
     result = RESULTS.where(jnp.isfinite(size), result, RESULTS.nonfinite)
     result = RESULTS.where(size == 0, RESULTS.successful, result)
-    return keep.finish(kept, 2 * pairs + 1), (Sequence(last, before, expansion, pairs), result)
+    return keep.finish(kept, 2 * pairs + 1), ((last, before) if recorded else None, pairs, result)
 
 
-def _relative_error(problem: Problem, state, sequences: list[Sequence], outputs: PyTree[Array]) -> Array:
+def _relative_error(problem: Problem, starts: list, expansions: Expansion, outputs: PyTree[Array]) -> Array:
     """The largest error of any component at any time, relative to `max(‖result‖, ‖input‖)`.
 
     What is expected of the result stands in where it is not known, or where both are zero.
     """
-    sizes = [norm(profile_of(start), problem.weight) for start in state]
-    pairs = list(zip(sizes, sequences, strict=True))
-    error = functools.reduce(jnp.add, [size * sequence.expansion.error for size, sequence in pairs])
-    scale = functools.reduce(jnp.add, [size * sequence.expansion.scales for size, sequence in pairs])
-    scale = jnp.maximum(scale, jnp.stack([sizes[component] for component in components_of(problem)])[:, None])
+    sizes = jnp.stack([norm(start, problem.weight) for start in starts])
+    error = jnp.einsum("s,sct->ct", sizes, expansions.error)
+    scale = jnp.einsum("s,sct->ct", sizes, expansions.scales)
+    scale = jnp.maximum(scale, sizes[np.array(components_of(problem))][:, None])
     if problem.observation is None:
         reached = [jax.vmap(lambda state: norm(state, problem.weight))(component) for component in outputs]
         scale = jnp.maximum(scale, jnp.stack(reached))

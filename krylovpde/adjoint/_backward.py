@@ -31,6 +31,7 @@ from ..action._reduction import Reduction, lift
 from ..action._schedule import Schedule
 from ..action._step_outputs import component_from_tables
 from ..krylov._space import add, norm, scale
+from ..operator import pull_parameters
 from ._low_rank import eliminate
 from ._recall import Past, recall
 
@@ -189,9 +190,7 @@ def _component_at(settings, order: int, component: int, spaces: list[Reduction],
 
 
 def _parameter_vjp(observation: Observation, state: PyTree[Array], cotangent: PyTree[Array]) -> PyTree:
-    parameters, rest = eqx.partition(observation, eqx.is_inexact_array)
-    _, pull = jax.vjp(lambda parameters: eqx.combine(parameters, rest).operator.mv(state), parameters)
-    return pull(cotangent)[0]
+    return pull_parameters(lambda observation, x: observation.operator.mv(x), observation, state, cotangent)
 
 
 def _segment(task: _Task, step: Step, spaces: list[Reduction], busy: Array, carry: _Carry) -> _Carry:
@@ -328,7 +327,6 @@ def _rank_one_vjps(settings, problem: Problem, spaces, dual_spaces, left, right,
     room = -(-left.shape[0] // _RANK_CHUNK) * _RANK_CHUNK
     left = jnp.pad(left, ((0, room - left.shape[0]), (0, 0), (0, 0)))
     right = jnp.pad(right, ((0, room - right.shape[0]), (0, 0), (0, 0)))
-    parameters, rest = eqx.partition(problem.operator, eqx.is_inexact_array)
 
     def body(carry):
         first, total = carry
@@ -345,11 +343,9 @@ def _rank_one_vjps(settings, problem: Problem, spaces, dual_spaces, left, right,
             add, [lift(space, method.to_basis(space, columns[:, i])) for i, space in enumerate(spaces)]
         )
 
-        def apply(parameters):
-            return jax.vmap(eqx.combine(parameters, rest).mv)(vectors)
+        change = pull_parameters(lambda operator, x: jax.vmap(operator.mv)(x), problem.operator, vectors, cotangents)
+        return first + _RANK_CHUNK, add(total, change)
 
-        return first + _RANK_CHUNK, add(total, jax.vjp(apply, parameters)[1](cotangents)[0])
-
-    zeros = jtu.tree_map(jnp.zeros_like, parameters)
+    zeros = jtu.tree_map(jnp.zeros_like, eqx.filter(problem.operator, eqx.is_inexact_array))
     carry = (jnp.zeros((), jnp.int32), zeros)
     return lax.while_loop(lambda carry: batch_any(carry[0] < count), body, carry)[1]

@@ -15,7 +15,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from ..action import Problem, Sequence, Spectrum
+from ..action import Ends, Expansion, Problem, Spectrum
 from ..krylov._space import add, scale, subtract
 from ._engine import Wanted
 from ._seeds import Seeds, Sums, Weighed, transposed_step, watch, weigh
@@ -51,27 +51,27 @@ def pull_sequence(
     cotangents: PyTree[Array],
     wanted: Wanted,
     sums: Sums,
-    item: tuple[Sequence, Weighed],
+    item: tuple[tuple[Ends, Array, Weighed], Expansion],
 ) -> tuple[Sums, Pulled]:
     """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted.
 
-    `sums`: those of operator (in units of `2 / width`) and observation so far.
+    `sums`: those of operator (in units of `2 / width`) and observation so far. `item`: from where to go back, by how
+    many pairs of steps, whether the moments are wanted; and the expansion.
     """
-    sequence, weighed = item
-    seeds = Seeds(problem, sequence.expansion.coefficients, cotangents)
+    ((upper, here), pairs, weighed), expansion = item
+    seeds = Seeds(problem, expansion.coefficients, cotangents)
     watched = problem.observation if wanted.parameters else None
-    pairs = pairs_back(sequence, wanted)
     last = 2 * pairs + 1
-    zeros = jtu.tree_map(jnp.zeros_like, sequence.last)
+    zeros = jtu.tree_map(jnp.zeros_like, upper)
     block = seeds.block(last)
     carry = _Carry(
-        upper=sequence.last,
-        here=sequence.before,
+        upper=upper,
+        here=here,
         older=zeros,
         newer=seeds(block, last),
         operator=sums[0],
-        observation=add(sums[1], watch(watched, seeds, block, last, sequence.last)),
-        moments=weigh(jnp.zeros_like(seeds.coefficients), seeds, last, sequence.last) if weighed.wanted else None,
+        observation=add(sums[1], watch(watched, seeds, block, last, upper)),
+        moments=weigh(jnp.zeros_like(seeds.coefficients), seeds, last, upper) if weighed.wanted else None,
         block=block,
     )
 
@@ -110,8 +110,3 @@ def pull_sequence(
     observation = add(carry.observation, watch(watched, seeds, carry.block, zero, carry.here))
     pulled = Pulled(start, carry.here, weigh(carry.moments, seeds, zero, carry.here))
     return (operator, observation), pulled
-
-
-def pairs_back(sequence: Sequence, wanted: Wanted) -> Array:
-    """How many pairs of steps back: a start of zero has no share in the parameters' cotangent, only one of its own."""
-    return sequence.expansion.pairs if wanted.state else sequence.pairs

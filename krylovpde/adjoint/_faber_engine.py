@@ -56,6 +56,7 @@ class FaberEngine(AbstractEngine):
             functools.partial(pull_faber, problem, record.ring, cotangents, wanted),
             no_sums(problem),
             list(zip(record.sequences, map(profile_of, state), weighed, strict=True)),
+            (),
         )
 
         def pull(source: Driven, moments: Array) -> Array:

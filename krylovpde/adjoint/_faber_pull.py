@@ -78,13 +78,13 @@ def pull_faber(
     cotangents: PyTree[Array],
     wanted: Wanted,
     sums: Sums,
-    item: tuple[FaberSequence, PyTree[Array], Weighed],
+    item: tuple[tuple[FaberSequence, PyTree[Array], Weighed], tuple[()]],
 ) -> tuple[Sums, FaberPulled]:
     """Cotangents of `Σ_i <g_i, output_i>` through one recurrence, as far as they are wanted.
 
     `sums`: those of operator (in units of `1 / a₁`) and observation so far.
     """
-    sequence, start, weighed = item
+    (sequence, start, weighed), _ = item
     parameters = wanted.parameters and has_parameters(problem)
     pull = _Pull(problem, ring, Seeds(problem, sequence.series.coefficients, cotangents), parameters)
     zeros = jtu.tree_map(jnp.zeros_like, start)

@@ -20,7 +20,7 @@ from ..action import (
 )
 from ..krylov._space import norm, scale, subtract
 from ._base import Report
-from ._clenshaw import pairs_back, pull_sequence
+from ._clenshaw import pull_sequence
 from ._engine import AbstractEngine, Direction, PullReport, Wanted
 from ._recurrences import MARGIN, judged, pulled_start, reported
 from ._seeds import Weighed, no_sums
@@ -33,7 +33,7 @@ class PolynomialEngine(AbstractEngine):
         self, settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array, recorded: bool
     ) -> tuple[PyTree[Array], Report, Polynomials | None]:
         length = _table_length(settings, problem, times)
-        final = run_recurrences(problem, state, times, settings.rtol / MARGIN, length)
+        final = run_recurrences(problem, state, times, settings.rtol / MARGIN, length, recorded)
         outputs, report = reported(final.outputs, final, times)
         return outputs, report, final if recorded else None
 
@@ -51,10 +51,13 @@ class PolynomialEngine(AbstractEngine):
         wanted: Wanted,
     ) -> tuple[Direction, PullReport]:
         weighed = [Weighed(wanted.signals and isinstance(start, Driven)) for start in state]
+        # A start of zero has no share in the parameters' cotangent, only one of its own.
+        steps = record.expansions.pairs if wanted.state else record.pairs
         sums, parts = one_by_one(
             functools.partial(pull_sequence, problem, record.spectrum, cotangents, wanted),
             no_sums(problem),
-            list(zip(record.sequences, weighed, strict=True)),
+            list(zip(record.ends, list(steps), weighed, strict=True)),
+            record.expansions,
         )
         pairs = list(zip(parts, state, strict=True))
 
@@ -70,8 +73,8 @@ class PolynomialEngine(AbstractEngine):
         )
         drift = [_drift(problem, part.regenerated, profile_of(start)) for part, start in pairs]
         error = record.error + functools.reduce(jnp.maximum, drift).astype(record.error.dtype)
-        steps = functools.reduce(jnp.add, [2 * pairs_back(sequence, wanted) + 1 for sequence in record.sequences])
-        again = steps - len(record.sequences)  # the start itself is known: its image is not needed
+        steps = jnp.sum(2 * steps + 1, dtype=jnp.int32)
+        again = steps - len(state)  # the start itself is known: its image is not needed
         report = PullReport(
             applications=again,
             transpose_applications=steps,

@@ -4,7 +4,6 @@ import functools
 from typing import Any, TypeAlias
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import lax
@@ -12,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ..action import BLOCK, Problem, along, in_blocks, product
 from ..krylov._space import add, scale
-from ..operator import parameter_vjp
+from ..operator import parameter_vjp, pull_parameters
 
 # Cotangents of an operator's and an observation's parameters.
 Sums: TypeAlias = tuple[PyTree, PyTree]
@@ -83,11 +82,10 @@ def _mix(row: Array, cotangents: PyTree[Array]) -> PyTree[Array]:
 
 def watch(watched: Any, seeds: Seeds, block: PyTree, k, vector: PyTree[Array]) -> PyTree:
     """The cotangent of the observation's parameters from one vector, where it has any."""
-    theta, rest = eqx.partition(watched, eqx.is_inexact_array)
-    if not jtu.tree_leaves(theta):
+    if not jtu.tree_leaves(eqx.filter(watched, eqx.is_inexact_array)):
         return zeros_of(seeds.problem.observation)
-    _, pull = jax.vjp(lambda theta: eqx.combine(theta, rest).operator.mv(vector), theta)
-    return pull(seeds.short(block, k))[0]
+    short = seeds.short(block, k)
+    return pull_parameters(lambda watched, x: watched.operator.mv(x), watched, vector, short)
 
 
 def weigh(moments: Array | None, seeds: Seeds, k, vector: PyTree[Array]) -> Array | None:

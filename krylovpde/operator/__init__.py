@@ -30,7 +30,7 @@ from ._imaginary import (
 from ._kernel import FaceCoefficients as FaceCoefficients, following as following, pad as pad
 from ._layer import Layer as Layer, make_layer as make_layer
 from ._numerical_range import numerical_range as numerical_range
-from ._parameter_vjp import parameter_vjp as parameter_vjp
+from ._parameter_vjp import parameter_vjp as parameter_vjp, pull_parameters as pull_parameters
 from ._polynomial import PolynomialOperator as PolynomialOperator
 from ._precision import (
     add_in_precision as add_in_precision,

@@ -7,10 +7,10 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Inexact, PyTree, Real
 
-from .._custom_types import Structure, Weight
+from .._custom_types import RealScalar, Structure, Weight
 from ._base import AbstractOperator, real_dtype, reciprocal_weight
 from ._precision import add_in_precision, cast
-from ._properties import weight as weight_of
+from ._properties import spectral_bound as bound_of, weight as weight_of
 
 
 class ChainOperator(AbstractOperator):
@@ -69,9 +69,17 @@ class ChainOperator(AbstractOperator):
         return None if own is None else (own, np.ones(self.length, real_dtype(self.in_structure())))
 
     @property
-    def spectral_bound(self) -> None:
-        """Unknown: one of `A` bounds the spectrum and not the norm, in which bounds are added."""
-        return None
+    def spectral_bound(self) -> RealScalar | None:
+        """`max(‖A‖, ρ) + ‖b‖`, if `A` knows a bound."""
+        own = bound_of(self.operator)
+        if own is None:
+            return None
+        own_weight = weight_of(self.operator)
+        squares = jtu.tree_map(lambda rows: jnp.abs(rows) ** 2, self.sources)
+        if own_weight is not None:
+            squares = jtu.tree_map(lambda rows, w: rows * cast(w, rows.dtype), squares, own_weight)
+        size = jnp.sqrt(sum(jnp.sum(rows).astype(own.dtype) for rows in jtu.tree_leaves(squares)))
+        return jnp.maximum(own, jnp.abs(self.rate).astype(own.dtype)) + size
 
     @property
     def tags(self) -> frozenset[object]:
@@ -106,9 +114,9 @@ class TransposedChainOperator(AbstractOperator):
         return reciprocal_weight(self.chain.weight)
 
     @property
-    def spectral_bound(self) -> None:
-        """Unknown."""
-        return None
+    def spectral_bound(self) -> RealScalar | None:
+        """The chain's."""
+        return self.chain.spectral_bound
 
     @property
     def tags(self) -> frozenset[object]:

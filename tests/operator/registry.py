@@ -13,6 +13,7 @@ from krylovpde.grid import Boundary, Dirichlet, Grid, Neumann, Periodic, RadialG
 from krylovpde.operator import (
     BlockOperator,
     Central,
+    ChainOperator,
     Divergence,
     Gradient,
     Laplacian,
@@ -82,6 +83,11 @@ def _block(dtype):
     return BlockOperator(((first, None), (lx.IdentityLinearOperator(structure), -2.0 * first)))
 
 
+def _chain(dtype):
+    sources = jnp.asarray(np.random.default_rng(3).normal(size=(3, *GRADED.shape)), dtype)
+    return ChainOperator(Laplacian(GRADED, MIXED, dtype=dtype), sources, jnp.asarray(1.5, dtype))
+
+
 SQUARE = {
     "laplacian neumann": lambda dtype: Laplacian(UNIFORM, dtype=dtype),
     "laplacian mixed": lambda dtype: Laplacian(UNIFORM, MIXED, dtype=dtype),
@@ -122,6 +128,8 @@ SQUARE = {
     "annotated": lambda dtype: annotate(Laplacian(GRADED, MIXED, dtype=dtype), spectral_bound=1e3),
     "transposed": lambda dtype: TransposedOperator(_diffusion(UNIFORM, (Dirichlet(), Neumann()), dtype)),
     "block": _block,
+    "chain": _chain,
+    "chain transposed": lambda dtype: _chain(dtype).transpose(),
     "sum": lambda dtype: Laplacian(UNIFORM, dtype=dtype) + lx.DiagonalLinearOperator(-_positive(UNIFORM, 9, dtype)),
     "scaled sum": lambda dtype: 0.5 * (Laplacian(UNIFORM, dtype=dtype) + Laplacian(UNIFORM, MIXED, dtype=dtype)),
     "polynomial": lambda dtype: PolynomialOperator(

@@ -1,9 +1,9 @@
 """Seconds over errors, of values and of gradients, on four semilinear equations.
 
-python -m examples.against_diffrax.semilinear [--size 64] [--output FILE] [--figure FILE] [--draw FILE]
+python -m examples.against_diffrax.semilinear [--size 64] [--output FILE] [--figure FILE] [--draw FILE ...]
 
 Everybody has the same spatial operator in double precision; each row is a process of its own, stopped after `--limit`
-seconds. The reference is Dopri8 at 1e-11.
+seconds. The reference is Dopri8 at 1e-11. The file is written after each row, so that a run that was ended is not lost.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def draw(rows: list[dict[str, Any]], output: Path) -> None:
     """A column for each problem: values above, gradients below."""
     import matplotlib.pyplot as plt
 
-    problems = list(dict.fromkeys(found["problem"] for found in rows))
+    problems = [problem for problem in PROBLEMS if any(found["problem"] == problem for found in rows)]
     kinds = {"value": ("value_error", "forward_s"), "gradient": ("gradient_error", "value_and_gradient_s")}
     size = (3.4 * len(problems), 6.2)
     figure, panels = plt.subplots(2, len(problems), figsize=size, layout="constrained", squeeze=False)
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=120.0)
     parser.add_argument("--output", type=Path, default=Path("results/semilinear.json"))
     parser.add_argument("--figure", type=Path, default=Path("results/semilinear_work_precision.png"))
-    parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw what is in FILE")
+    parser.add_argument("--draw", type=Path, nargs="+", metavar="FILE", help="only draw what is in these files")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -135,15 +135,16 @@ def main() -> None:
         )
         print("|---" * 8 + "|")
         rows = []
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             for problem in arguments.problems:
                 reference(problem, arguments.size, folder)
                 for name, rtol in itertools.product(arguments.methods, arguments.tolerances):
                     rows.append(in_a_process(problem, name, rtol, folder, arguments))
                     print(line(rows[-1]), flush=True)
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({"size": arguments.size, "rows": rows}, indent=1))
-    draw(json.loads((arguments.draw or arguments.output).read_text())["rows"], arguments.figure)
+                    arguments.output.write_text(json.dumps({"size": arguments.size, "rows": rows}, indent=1))
+    files = arguments.draw or [arguments.output]
+    draw([found for file in files for found in json.loads(file.read_text())["rows"]], arguments.figure)
 
 
 if __name__ == "__main__":
