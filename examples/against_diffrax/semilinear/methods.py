@@ -42,7 +42,7 @@ def _diffeqsolve(case: Case, terms: Any, solver: Any, rtol: float, max_steps: in
 def explicit(solver: Any, case: Case, parameters: Any, rtol: float) -> Any:
     """On the vector field."""
     term = diffrax.ODETerm(case.equation(parameters).vector_field)
-    return _diffeqsolve(case, term, solver, rtol, 16384)
+    return _diffeqsolve(case, term, solver, rtol, case.max_steps)
 
 
 def implicit(solver: Any, case: Case, parameters: Any, rtol: float) -> Any:

@@ -12,12 +12,16 @@ import krylovpde as kp
 
 
 class Case(NamedTuple):
-    """`equation(parameters)`, with two numbers around 1: factors of the linear part and of the rest."""
+    """`equation(parameters)`, with two numbers around 1: factors of the linear part and of the rest.
+
+    `max_steps`: room for explicit methods, whose checkpoints are written whether needed or not.
+    """
 
     equation: Callable[[Any], kp.AbstractEquation]
     initial: Any
     end: float
     dimension: int
+    max_steps: int = 16384
 
     def seen(self, state: Any) -> jax.Array:
         """All fields in a row."""
@@ -82,7 +86,7 @@ def kuramoto_sivashinsky(size: int) -> Case:
         linear = kp.PolynomialOperator(kp.Laplacian(grid, kp.Periodic()), jnp.stack([0.0 * p[0], -p[0], -p[0]]))
         return kp.Semilinear(linear, lambda _t, u: -p[1] * (jnp.roll(u, -1) ** 2 - jnp.roll(u, 1) ** 2) / (4 * spacing))
 
-    return Case(equation, jnp.asarray(np.cos(x) * (1.0 + np.sin(x))), 15.0, 1)
+    return Case(equation, jnp.asarray(np.cos(x) * (1.0 + np.sin(x))), 15.0, 1, 16384 * max(1, size // 64) ** 3)
 
 
 PROBLEMS: dict[str, Callable[[int], Case]] = {
