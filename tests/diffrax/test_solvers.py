@@ -128,14 +128,14 @@ def test_batches_of_problems():
 
 @pytest.mark.slow
 def test_implicit_adjoint_of_a_state_of_rest():
-    """`ImplicitAdjoint` differentiates the state that `steady_state_event` finds."""
+    """`ImplicitAdjoint` differentiates the state that `steady_state_event` finds, in `args`: it allows no closure."""
     matrix = lx.MatrixLinearOperator(-2.0 * jnp.eye(2))
 
     def rest(rate):
-        terms = diffrax.MultiTerm(kd.LinearTerm(matrix), diffrax.ODETerm(lambda _t, y, _args: rate - 0.1 * y**3))
+        terms = diffrax.MultiTerm(kd.LinearTerm(matrix), diffrax.ODETerm(lambda _t, y, rate: rate - 0.1 * y**3))
         settled = diffrax.Event(diffrax.steady_state_event(rtol=1e-8, atol=1e-8))
         options = {"adjoint": diffrax.ImplicitAdjoint(), "event": settled, "stepsize_controller": CONTROL}
-        return diffrax.diffeqsolve(terms, kd.ETDRK4(), 0.0, 200.0, None, jnp.ones(2), **options).ys[0][0]
+        return diffrax.diffeqsolve(terms, kd.ETDRK4(), 0.0, 200.0, None, jnp.ones(2), rate, **options).ys[0][0]
 
     value, slope = jax.value_and_grad(rest)(jnp.asarray(1.0))
     assert 2.0 * value + 0.1 * value**3 == pytest.approx(1.0, abs=1e-6)
