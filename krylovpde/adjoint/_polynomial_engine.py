@@ -51,12 +51,14 @@ class PolynomialEngine(AbstractEngine):
         wanted: Wanted,
     ) -> tuple[Direction, PullReport]:
         weighed = [Weighed(wanted.signals and isinstance(start, Driven)) for start in state]
+        ends = [end for end in record.ends if end is not None]
+        assert len(ends) == len(state), "the forward recurrences must be recorded"
         # A start of zero has no share in the parameters' cotangent, only one of its own.
         steps = record.expansions.pairs if wanted.state else record.pairs
         sums, parts = one_by_one(
             functools.partial(pull_sequence, problem, record.spectrum, cotangents, wanted),
             no_sums(problem),
-            list(zip(record.ends, list(steps), weighed, strict=True)),
+            list(zip(ends, list(steps), weighed, strict=True)),
             record.expansions,
         )
         pairs = list(zip(parts, state, strict=True))

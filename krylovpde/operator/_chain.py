@@ -92,6 +92,9 @@ class TransposedChainOperator(AbstractOperator):
 
     chain: ChainOperator
 
+    def __init__(self, chain: ChainOperator):
+        self.chain = chain
+
     def mv(self, vector: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
         field, numbers = vector
         seen = jtu.tree_map(lambda rows, leaf: _seen(rows, leaf), self.chain.sources, field)
