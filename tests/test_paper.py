@@ -87,7 +87,9 @@ def test_all_methods_solve_the_same_problem(key):
 
 
 @pytest.mark.standard_promotion
-@pytest.mark.parametrize(("solver", "adjoint"), [("Dopri5", "backsolve"), ("Tsit5", "checkpoints")])
+@pytest.mark.parametrize(
+    ("solver", "adjoint"), [pytest.param("Dopri5", "backsolve", marks=pytest.mark.slow), ("Tsit5", "checkpoints")]
+)
 def test_work_of_runge_kutta_is_what_runs(solver, adjoint, monkeypatch):
     """The vector field tells each time that it, or its vjp, is evaluated."""
     calls = {"forward": 0, "back": 0}

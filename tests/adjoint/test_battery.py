@@ -214,7 +214,7 @@ _DEGENERATE_PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("method", ["lanczos", "arnoldi"])
+@pytest.mark.parametrize("method", ["lanczos", pytest.param("arnoldi", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", list(DEGENERATE))
 def test_degenerate_cases_have_right_values_and_gradients(name, method):
     arguments = DEGENERATE[name]

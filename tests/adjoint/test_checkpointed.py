@@ -56,9 +56,8 @@ def test_every_argument_in_both_modes(key):
     assert abs(slope - inner(expected, directions)) <= CLOSE * 100
 
 
-@pytest.mark.parametrize(
-    "observe", [pytest.param(None, id="states", marks=pytest.mark.slow), pytest.param(SENSORS, id="sensors")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("observe", [None, SENSORS], ids=["states", "sensors"])
 def test_coefficients_velocities_start_and_source(observe):
     mine, dense = (
         jax.jit(jax.grad(lambda a, method=method: carried(method, *a, observe)))(ARGUMENTS)

@@ -130,6 +130,7 @@ def test_advection_and_diffusion_in_the_plane():
     assert relative_error(plane_gradient(advection_plane, t, 1e-6), reference) <= 20 * 1e-6
 
 
+@pytest.mark.slow
 def test_heat_and_advection_in_the_plane_in_single_precision():
     k, v, g = plane_data()
     t = 0.005

@@ -8,6 +8,7 @@ import pytest
 import krylovpde as kp
 
 
+@pytest.mark.slow
 def test_a_value_and_gradient_takes_three_times_the_applications_at_most():
     size = 64
     grid = kp.Grid(shape=(size,), lower=(0.0,), upper=(1.0,))

@@ -32,6 +32,7 @@ def test_the_gradient_does_not_depend_on_the_units_of_the_loss():
     assert relative_error(gradient(1e-12, rtol=1e-6, atol=1e-4) * 1e12, gradient(1.0, rtol=1e-9)) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_parameter_far_from_the_data_has_a_tangent(key):
     # dA v is 1e-63 of dA u at the end: the size of a tangent cannot be told from its beginning.
     grid = kp.Grid(shape=(64,), lower=(0.0,), upper=(1.0,))
