@@ -7,7 +7,7 @@ at run time. No test changes these for the next one: the markers below set and r
 import os
 from pathlib import Path
 
-from tests.quick import quick_to_compile, quickly_checked, quickly_lowered
+from tests.quick import quick_to_compile, quickly_checked
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are files, never windows
 # Workers that each spin several BLAS threads on the same cores made `eigh` of a 77 x 77 matrix take 80 ms for 0.5 ms.
@@ -32,7 +32,6 @@ config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 # Before the first import of the package: from here on, its annotations are checked at every call.
 quickly_checked()
-quickly_lowered()
 install_import_hook("krylovpde", "beartype.beartype")
 
 

@@ -1,6 +1,5 @@
 """What keeps the test run short without leaving anything out."""
 
-import functools
 import mmap
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,9 +41,10 @@ def quickly_checked():
     """
     try:
         from jaxtyping import _typeguard as checker
-    except ImportError:  # another jaxtyping, which goes about it differently
+
+        thorough = checker.typechecked
+    except (ImportError, AttributeError):  # another jaxtyping, which goes about it differently
         return
-    thorough = checker.typechecked
 
     def typechecked(function):
         (hint,) = function.__annotations__.values()
@@ -58,18 +58,3 @@ def quickly_checked():
         return accepts
 
     checker.typechecked = typechecked
-
-
-def quickly_lowered():
-    """Let all programs share one MLIR context.
-
-    JAX makes a new one for each program and loads its dialects into it: 10 ms, which is an eighth of the time of tests
-    that compile many small programs.
-    """
-    try:
-        from jax._src.interpreters import mlir
-
-        make = mlir.make_ir_context
-    except (ImportError, AttributeError):  # another JAX, which goes about it differently
-        return
-    mlir.make_ir_context = functools.cache(make)
