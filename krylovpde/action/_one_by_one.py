@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import lax
@@ -37,7 +36,5 @@ def one_by_one(
 
 
 def _of_one_kind(items: list[Any]) -> bool:
-    like = [jax.eval_shape(lambda item=item: item) for item in items]
-    return all(jtu.tree_structure(item) == jtu.tree_structure(like[0]) for item in like) and all(
-        jtu.tree_leaves(item) == jtu.tree_leaves(like[0]) for item in like
-    )
+    kinds = [(jtu.tree_structure(item), [(leaf.shape, leaf.dtype) for leaf in jtu.tree_leaves(item)]) for item in items]
+    return all(kind == kinds[0] for kind in kinds)

@@ -43,19 +43,20 @@ def linear_map(
     leaves, tree = jtu.tree_flatten(arguments)
     likes, out_tree = jtu.tree_flatten(like)
 
-    def flat_forward(residual_leaves, leaves):
-        out = forward(jtu.tree_unflatten(residual_tree, residual_leaves), jtu.tree_unflatten(tree, leaves))
-        return tuple(jtu.tree_leaves(out))
+    def flat(function, tree):
+        def call(residual_leaves, leaves):
+            # A literal comes here as a NumPy array.
+            residual_leaves, leaves = (list(map(jnp.asarray, part)) for part in (residual_leaves, leaves))
+            out = function(jtu.tree_unflatten(residual_tree, residual_leaves), jtu.tree_unflatten(tree, leaves))
+            return tuple(jtu.tree_leaves(out))
 
-    def flat_backward(residual_leaves, leaves):
-        out = backward(jtu.tree_unflatten(residual_tree, residual_leaves), jtu.tree_unflatten(out_tree, leaves))
-        return tuple(jtu.tree_leaves(out))
+        return call
 
     out = _linear_map_p.bind(
         *residual_leaves,
         *leaves,
-        forward=flat_forward,
-        backward=flat_backward,
+        forward=flat(forward, tree),
+        backward=flat(backward, out_tree),
         num_residuals=len(residual_leaves),
         out_types=tuple((x.shape, np.dtype(x.dtype)) for x in likes),
     )

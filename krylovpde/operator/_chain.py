@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Inexact, PyTree, Real
 
 from .._custom_types import RealScalar, Structure, Weight
-from ._base import AbstractOperator, real_dtype, reciprocal_weight
+from ._base import AbstractOperator, real_dtype
 from ._precision import add_in_precision, cast
 from ._properties import spectral_bound as bound_of, weight as weight_of
 
@@ -53,9 +53,6 @@ class ChainOperator(AbstractOperator):
         moved = cast(self.rate, numbers.real.dtype).astype(numbers.dtype) * numbers[:-1]
         return add_in_precision(self.operator.mv(field), forced), jnp.pad(moved, (1, 0))
 
-    def transpose(self) -> "TransposedChainOperator":
-        return TransposedChainOperator(self)
-
     def in_structure(self) -> tuple[Structure, Structure]:
         return _with_numbers(self.operator.in_structure(), self.length)
 
@@ -87,46 +84,6 @@ class ChainOperator(AbstractOperator):
         return frozenset()
 
 
-class TransposedChainOperator(AbstractOperator):
-    """`(w, η) -> (Aᵀ w, <b_k, w>_k + ρ (η_1, …, η_(p-1), 0))`."""
-
-    chain: ChainOperator
-
-    def __init__(self, chain: ChainOperator):
-        self.chain = chain
-
-    def mv(self, vector: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
-        field, numbers = vector
-        seen = jtu.tree_map(lambda rows, leaf: _seen(rows, leaf), self.chain.sources, field)
-        moved = cast(self.chain.rate, numbers.real.dtype).astype(numbers.dtype) * numbers[1:]
-        total = sum(leaf.astype(numbers.dtype) for leaf in jtu.tree_leaves(seen))
-        return self.chain.operator.transpose().mv(field), total + jnp.pad(moved, (0, 1))
-
-    def transpose(self) -> ChainOperator:
-        return self.chain
-
-    def in_structure(self) -> tuple[Structure, Structure]:
-        return self.chain.out_structure()
-
-    def out_structure(self) -> tuple[Structure, Structure]:
-        return self.chain.in_structure()
-
-    @property
-    def weight(self) -> Weight:
-        """The reciprocal of the chain's."""
-        return reciprocal_weight(self.chain.weight)
-
-    @property
-    def spectral_bound(self) -> RealScalar | None:
-        """The chain's."""
-        return self.chain.spectral_bound
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """None."""
-        return frozenset()
-
-
 def _with_numbers(structure: Structure, count: int) -> tuple[Structure, Structure]:
     dtype = np.result_type(*(leaf.dtype for leaf in jtu.tree_leaves(structure)))
     return structure, jax.ShapeDtypeStruct((count,), dtype)
@@ -137,10 +94,3 @@ def _combined(numbers: Array, rows: Array, leaf: Array) -> Array:
     rows = cast(rows, leaf.real.dtype)
     dtype = np.result_type(rows.dtype, numbers.dtype)
     return jnp.tensordot(numbers.astype(dtype), rows.astype(dtype), axes=1)
-
-
-def _seen(rows: Array, leaf: Array) -> Array:
-    """`<b_k, w>`, bilinear."""
-    rows = cast(rows, leaf.real.dtype)
-    dtype = np.result_type(rows.dtype, leaf.dtype)
-    return rows.astype(dtype).reshape(rows.shape[0], -1) @ leaf.astype(dtype).reshape(-1)

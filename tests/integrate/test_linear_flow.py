@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import pytest
-import scipy.linalg
 
 import krylovpde as kp
 from krylovpde.integrate import LinearFlow
@@ -32,15 +31,14 @@ def _vectors(seed, count, dtype=np.float64):
 
 
 def _dense(matrix, vectors, h):
-    """`Σ_k h^k φ_k(hA) v_k` from one exponential of the matrix with all its sources."""
+    """`Σ_k h^k φ_k(hA) v_k` from one exponential of the matrix with all its sources, in double precision."""
+    matrix, *vectors = (x.astype(np.result_type(x.dtype, np.float64)) for x in map(jnp.asarray, (matrix, *vectors)))
     sources = vectors[1:]
-    whole = np.zeros((N + len(sources),) * 2, np.result_type(matrix, np.float64))
-    whole[:N, :N] = matrix
-    for k, source in enumerate(sources):
-        whole[:N, N + k] = source
-    whole[N + np.arange(1, len(sources)), N + np.arange(len(sources) - 1)] = 1.0
-    start = np.concatenate([vectors[0], [1.0] * bool(sources), np.zeros(max(len(sources) - 1, 0))])
-    return (scipy.linalg.expm(h * whole) @ start)[:N]
+    whole = jnp.zeros((N + len(sources),) * 2, matrix.dtype)
+    whole = whole.at[:N, :N].set(matrix).at[:N, N:].set(jnp.stack(sources, axis=1))
+    whole = whole.at[N + np.arange(1, len(sources)), N + np.arange(len(sources) - 1)].set(1.0)
+    start = jnp.concatenate([vectors[0], jnp.zeros(len(sources), matrix.dtype).at[0].set(1.0)])
+    return (jax.scipy.linalg.expm(h * whole) @ start)[:N]
 
 
 @eqx.filter_jit
@@ -88,15 +86,6 @@ def _loss(function, matrix, vectors, h):
     return jnp.sum(jnp.asarray(np.cos(np.arange(N))) * function(matrix, vectors, h))
 
 
-def _dense_flow(matrix, vectors, h):
-    sources = vectors[1:]
-    whole = jnp.zeros((N + len(sources),) * 2)
-    whole = whole.at[:N, :N].set(matrix).at[:N, N:].set(jnp.stack(sources, axis=1))
-    whole = whole.at[N + np.arange(1, len(sources)), N + np.arange(len(sources) - 1)].set(1.0)
-    start = jnp.concatenate([vectors[0], jnp.zeros(len(sources)).at[0].set(1.0)])
-    return (jax.scipy.linalg.expm(h * whole) @ start)[:N]
-
-
 @pytest.mark.parametrize("empty", [False, True], ids=["field", "no field"])
 def test_gradients_in_everything(empty):
     vectors = _vectors(1, 4)
@@ -104,7 +93,7 @@ def test_gradients_in_everything(empty):
     arguments = jax.tree.map(jnp.asarray, arguments)
     own, dense = (
         jax.jit(jax.grad(ft.partial(_loss, function), argnums=(0, 1, 2)))(*arguments)
-        for function in (lambda *a: FLOW(lx.MatrixLinearOperator(a[0]), *a[1:])[0], _dense_flow)
+        for function in (lambda *a: FLOW(lx.MatrixLinearOperator(a[0]), *a[1:])[0], _dense)
     )
     for found, exact in zip(jax.tree.leaves(own), jax.tree.leaves(dense), strict=True):
         assert relative_error(found, exact) < 1e-7
@@ -116,6 +105,6 @@ def test_forward_mode():
     along = jax.tree.map(lambda leaf: jnp.cos(1.0 + leaf), arguments)
     own, dense = (
         jax.jit(lambda a, d, f=function: jax.jvp(ft.partial(_loss, f), a, d)[1])(arguments, along)
-        for function in (lambda *a: FLOW(lx.MatrixLinearOperator(a[0]), *a[1:])[0], _dense_flow)
+        for function in (lambda *a: FLOW(lx.MatrixLinearOperator(a[0]), *a[1:])[0], _dense)
     )
     assert relative_error(own, dense) < 1e-7
