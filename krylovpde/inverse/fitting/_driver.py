@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
-from ._loss import AbstractLoss
+from ..loss import AbstractLoss
 
 State = TypeVar("State")
 

@@ -10,8 +10,8 @@ import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
+from ..loss import half_sum_of_squares
 from ._driver import AbstractDriver, Objective, Point, all_finite, euclidean_norm
-from ._loss import half_sum_of_squares
 
 
 class OptimistixState(eqx.Module):

@@ -1,0 +1,6 @@
+"""Unknowns and what is known about them: one parametrisation per file."""
+
+from ._base import AbstractParameter as AbstractParameter, value_of as value_of
+from ._bounded import Bounded as Bounded
+from ._positive import Positive as Positive
+from ._smoothed import Smoothed as Smoothed
