@@ -133,9 +133,11 @@ def test_products_are_counted():
     problem, calls = _linear(condition=10.0), []
     mv = _counted(np.asarray(problem.matrix), calls)
     loss = LeastSquares(lambda x: jnp.tanh(mv(x)), problem.vector, 1.0)
-    result = fit(loss, jnp.zeros(40), GaussNewton(), max_iterations=4, progress=None)
+    result = fit(loss, jnp.zeros(40), GaussNewton(damping=1.0), max_iterations=4, progress=None)
     jax.effects_barrier()
     last = result.history[-1]
+    # Without refused trials, between which the compiler would share the product with zero.
+    assert last.evaluations == 1 + 4 * 2
     # Every evaluation is one product with the matrix; those that are no linearisation take a gradient.
     assert calls.count("forward") == last.evaluations + last.jacobian_products
     assert calls.count("transposed") == last.evaluations - 4 + last.transposed_products

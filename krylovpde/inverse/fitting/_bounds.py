@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from ..parameter import Box, bounds_of
@@ -56,9 +57,15 @@ class Bounds(eqx.Module):
         return only(self.free(parameters, gradient), gradient)
 
 
+def _is_box(node: Any) -> bool:
+    return isinstance(node, Box)
+
+
 def bounds_like(model: PyTree, parameters: PyTree) -> Bounds:
     """The bounds of a model's free parameters (`None` stands in `parameters` where a leaf is not free)."""
-    if not any(isinstance(node, Box) for node in jtu.tree_leaves(model, is_leaf=lambda node: isinstance(node, Box))):
+    boxes = [node for node in jtu.tree_leaves(model, is_leaf=_is_box) if _is_box(node)]
+    limits = [np.asarray(limit) for box in boxes for limit in (box.lower, box.upper)]
+    if not any(np.isfinite(limit).any() for limit in limits):
         return Bounds()
 
     def pick(parameter: Any, limit: Any) -> Any:

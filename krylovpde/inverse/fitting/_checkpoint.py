@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from jaxtyping import PyTree
 from ._driver import AbstractDriver
 from ._history import History, Record
 
+# What NumPy, zlib and json say of files that are cut off, overwritten or something else.
+_UNREADABLE = (OSError, EOFError, AttributeError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 _FORMAT = "krylovpde fit, 1"
 # How far the loss at the start may be from that of the run that wrote the file: other machines round differently, and
 # solvers keep their tolerance; another loss or another model is farther away.
@@ -103,11 +106,12 @@ class Checkpoint:
 
     def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            # Opened here: NumPy leaves a file open in which it finds no archive.
+            with Path(self.path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(arrays.pop("header").tobytes())
             known = header["format"] == _FORMAT
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             message = (
                 f"Checkpoint: {os.fspath(self.path)} cannot be read as a checkpoint of a fit ({error}). It is damaged "
                 "or something else. Remove it to start anew, or give another path."
