@@ -44,10 +44,10 @@ def loss():
 #: Each with the number of its iterations, and the limit of the heights that it knows.
 FITS = {
     "adam": (lambda: optax.adam(0.05), 25, 1.8),
-    "optax_lbfgs": (lambda: optax.lbfgs(), 12, np.inf),
-    "lbfgs": (lambda: LBFGS(memory=4), 15, 1.8),
-    "gauss_newton": (lambda: GaussNewton(damping=3.0), 8, 1.8),
-    "levenberg_marquardt": (lambda: optx.LevenbergMarquardt(1e-12, 1e-12), 10, np.inf),
+    "optax_lbfgs": (lambda: optax.lbfgs(), 16, np.inf),
+    "lbfgs": (lambda: LBFGS(memory=4), 18, 1.8),
+    "gauss_newton": (lambda: GaussNewton(damping=1e7), 18, 1.8),
+    "levenberg_marquardt": (lambda: optx.LevenbergMarquardt(1e-12, 1e-12), 25, np.inf),
 }
 
 

@@ -88,6 +88,8 @@ def test_bad_limits_are_refused():
         Box(jnp.zeros(2), np.nan, 1.0)
     with pytest.raises(ValueError, match=r"upper of shape \(3,\) does not broadcast to raw's shape \(2,\)"):
         Box(jnp.zeros(2), 0.0, np.ones(3))
+    with pytest.raises(ValueError, match=r"with_value: value has the shape \(5,\), but the parameter's value \(2, 3\)"):
+        _model().field.with_value(np.ones(5))
     with pytest.raises(TypeError, match="raw is a Box, but a box holds free numbers"):
         Box(_model().field, 0.0, 1.0)
     with pytest.raises(TypeError, match="lower is traced"):

@@ -197,35 +197,34 @@ def _same_after_kills(folder, name, kills, seconds):
     told = 0
     for _ in range(kills):
         process = _start_process(folder, seconds, [name])
-        # After an iteration or some, in the midst of one: of its computation, its pause, or its file.
-        for _ in range(chance.randrange(1, 4)):
-            told += process.stdout.readline().startswith("iteration")
-        time.sleep(chance.random() * 2 * seconds)
+        # In the midst of an iteration: of its computation, its pause, or its file.
+        told += process.stdout.readline().startswith("iteration")
+        time.sleep(chance.random() * seconds)
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
     process = _start_process(folder, 0.0, [name])
     output, _ = process.communicate()
     assert process.returncode == 0
-    # It was killed in the middle, and went on from where it was.
-    assert told >= 1
+    # It was killed in the middle each time, and went on from where it was.
+    assert told == kills
     assert output.count("iteration") < len(killed.run(name).history)
     assert (folder / f"{name}.txt").read_text() == killed.numbers(killed.run(name))
 
 
 def test_killed_twice_it_ends_with_the_same_numbers(tmp_path):
-    _same_after_kills(tmp_path, "lbfgs", kills=2, seconds=0.02)
+    _same_after_kills(tmp_path, "lbfgs", kills=2, seconds=0.1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", killed.FITS)
 def test_killed_ten_times_it_ends_with_the_same_numbers(name, tmp_path):
-    _same_after_kills(tmp_path, name, kills=10, seconds=0.05)
+    _same_after_kills(tmp_path, name, kills=10, seconds=0.1)
 
 
 def test_the_settings_of_an_optimiser_are_part_of_the_fingerprint(tmp_path):
     checkpoint = Checkpoint(tmp_path / "fit.npz")
     with pytest.raises(_Killed):
         killed.run("gauss_newton", checkpoint, _kill_at(1))
-    with pytest.raises(ValueError, match=r"'damping': 3.0.* in the file, .*'damping': 1.0"):
+    with pytest.raises(ValueError, match=r"'damping': 10000000.0.* in the file, .*'damping': 1.0"):
         fit(killed.loss(), killed.start(1.8), GaussNewton(damping=1.0), checkpoint=checkpoint, progress=None)

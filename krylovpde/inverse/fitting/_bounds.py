@@ -64,7 +64,7 @@ def _is_box(node: Any) -> bool:
 def bounds_like(model: PyTree, parameters: PyTree) -> Bounds:
     """The bounds of a model's free parameters (`None` stands in `parameters` where a leaf is not free)."""
     boxes = [node for node in jtu.tree_leaves(model, is_leaf=_is_box) if _is_box(node)]
-    limits = [np.asarray(limit) for box in boxes for limit in (box.lower, box.upper)]
+    limits = [limit.array for box in boxes for limit in (box.lower, box.upper)]
     if not any(np.isfinite(limit).any() for limit in limits):
         return Bounds()
 

@@ -10,7 +10,17 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from ._driver import AbstractDriver, Objective, Point, check_real, check_residual
-from ._normal_equations import Linearised, damped_step, forcing_term, in_units, is_small, leaf_curvatures, linearise
+from ._normal_equations import (
+    DampedProblem,
+    Krylov,
+    forcing_term,
+    in_units,
+    is_small,
+    leaf_curvatures,
+    linearise,
+    solve_damped,
+    value_of_residual,
+)
 from ._tree import add_scaled, all_finite, dot, euclidean_norm, select, subtract
 
 # The share of the predicted decrease that a step must bring: any real decrease will do (Nielsen 1999).
@@ -22,13 +32,16 @@ _LEAST_DAMPING = 1e-12
 
 
 class GaussNewtonState(eqx.Module):
-    """Where an iteration stands: plain arrays, so that it can be saved. `curvatures` has one number for each leaf."""
+    """Where an iteration stands: plain arrays, so that it can be saved.
+
+    `root` has one number for each leaf, the square root of the curvature along it; equations are solved in `root x`.
+    """
 
     parameters: PyTree
     value: Scalar
     gradient: PyTree
     first_value: Scalar
-    curvatures: PyTree
+    root: PyTree
     damping: Scalar
     growth: Scalar
     forcing: Scalar
@@ -43,7 +56,7 @@ class GaussNewtonState(eqx.Module):
 class GaussNewton(AbstractDriver[GaussNewtonState]):
     """Matrix-free Gauss–Newton with Levenberg–Marquardt damping, for `½ |r(x)|²` with `lower <= x <= upper`.
 
-    Each iteration linearises the residual once and solves
+    Each iteration linearises the residual and solves
 
         (JᵀJ + μ D) s = -Jᵀ r        on the unknowns that are not held by a limit
 
@@ -107,22 +120,26 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
         check_real(parameters, self.name)
 
     def init(self, objective: Objective, parameters: PyTree) -> GaussNewtonState:
-        value, gradient = jax.value_and_grad(objective)(parameters)
+        linearised = linearise(objective.residual, parameters)
+        value = value_of_residual(linearised)
+        gradient = linearised.transposed(linearised.residual)
         dtype = euclidean_norm(parameters).dtype
-        zero = jnp.asarray(0)
+        # Of the start, once and for all: it is about units, not about curvatures that change on the way.
+        found = leaf_curvatures(linearised, gradient)
+        root = jtu.tree_map(lambda c: jnp.sqrt(jnp.where(c > 0, c, jnp.ones_like(c))).astype(dtype), found)
         return GaussNewtonState(
             parameters,
             value,
             gradient,
             first_value=value,
-            curvatures=jtu.tree_map(lambda _: jnp.zeros((), dtype), parameters),
+            root=root,
             damping=jnp.asarray(self.damping, dtype),
             growth=jnp.asarray(2.0, dtype),
             forcing=jnp.asarray(self.forcing, dtype),
-            previous_norm=euclidean_norm(objective.bounds.reduced(parameters, gradient)),
+            previous_norm=euclidean_norm(objective.bounds.reduced(parameters, gradient)).astype(dtype),
             evaluations=jnp.asarray(1),
-            jacobian_products=zero,
-            transposed_products=zero,
+            jacobian_products=jnp.asarray(len(jtu.tree_leaves(root))),
+            transposed_products=jnp.asarray(1),
             accepted=jnp.asarray(True),
             converged=jnp.asarray(False),
         )
@@ -131,30 +148,32 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
         # Beyond eps^1.5 of its first value, a loss that goes to zero is made of rounding.
         eps = jnp.finfo(state.value.dtype).eps
         little = jnp.maximum(self.rtol * state.value, eps**1.5 * state.first_value)
-        local = self._local(objective, state)
-        trial = self._try(objective, state, local, little)
-        x, value, gradient = select(
+        norm = euclidean_norm(objective.bounds.reduced(state.parameters, state.gradient)).astype(state.damping.dtype)
+        forcing = forcing_term(norm, state.previous_norm, state.forcing, self.forcing)
+        if is_small(state.parameters):
+            forcing = jnp.full_like(forcing, max(1e-8, 10 * float(jnp.finfo(forcing.dtype).eps)))
+        trial = self._try(objective, state, forcing, little)
+        parameters, value, gradient = select(
             trial.accepted,
-            (trial.parameters, trial.value, trial.gradient),
+            (trial.candidate, trial.value, trial.gradient),
             (state.parameters, state.value, state.gradient),
         )
         undamped = trial.accepted & (state.damping <= self.damping)
         return GaussNewtonState(
-            x,
+            parameters,
             value,
             gradient,
             state.first_value,
-            local.curvatures,
+            state.root,
             trial.damping,
             trial.growth,
-            local.forcing,
-            local.norm,
-            # The linearisation evaluates the residual once more.
-            evaluations=state.evaluations + 1 + trial.tried,
-            jacobian_products=state.jacobian_products + local.products + trial.jacobian_products,
+            forcing,
+            norm,
+            evaluations=state.evaluations + trial.evaluations,
+            jacobian_products=state.jacobian_products + trial.jacobian_products,
             transposed_products=state.transposed_products + trial.transposed_products,
             accepted=trial.accepted,
-            converged=(trial.predicted <= little) & (undamped | jnp.logical_not(trial.accepted)),
+            converged=(trial.promised <= little) & (undamped | jnp.logical_not(trial.accepted)),
         )
 
     def point(self, objective: Objective, state: GaussNewtonState) -> Point:
@@ -170,124 +189,119 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
             transposed_products=state.transposed_products,
         )
 
-    def _local(self, objective: Objective, state: GaussNewtonState) -> "_Local":
-        linearised = linearise(objective.residual, state.parameters)
-        # As in MINPACK the scale only grows: a leaf does not get unscaled where its derivative happens to vanish.
-        found = leaf_curvatures(linearised, state.gradient)
-        curvatures = jtu.tree_map(lambda new, old: jnp.maximum(new.astype(old.dtype), old), found, state.curvatures)
-        root = jtu.tree_map(lambda c: jnp.sqrt(jnp.where(c > 0, c, jnp.ones_like(c))), curvatures)
-        dtype = state.damping.dtype
-        norm = euclidean_norm(objective.bounds.reduced(state.parameters, state.gradient)).astype(dtype)
-        forcing = forcing_term(norm, state.previous_norm, state.forcing, self.forcing)
-        if is_small(state.parameters):
-            forcing = jnp.full_like(forcing, max(1e-8, 10 * float(jnp.finfo(dtype).eps)))
-        return _Local(
-            in_units(linearised, state.parameters, root),
-            jtu.tree_map(lambda g, r: g.astype(dtype) / r, state.gradient, root),
-            root,
-            objective.bounds.free(state.parameters, state.gradient),
-            curvatures,
-            forcing,
-            norm,
-            products=len(jtu.tree_leaves(root)),
-        )
+    def _try(self, objective: Objective, state: GaussNewtonState, forcing: Scalar, little: Scalar) -> "_Trial":
+        """Solve and evaluate with more and more damping, until the loss falls or there is only `little` to gain.
 
-    def _try(self, objective: Objective, state: GaussNewtonState, local: "_Local", little: Scalar) -> "_Trial":
-        """Solve and evaluate with more and more damping, until the loss falls or there is only `little` to gain."""
-        preconditioner = None if self.preconditioner is None else _in_units(self.preconditioner, local.root)
+        Solving at the model and evaluating at a candidate are the same program with and without CG steps, so that it is
+        compiled once. It costs a second evaluation of the residual at each model that was accepted, beside some ten or
+        a hundred products.
+        """
+        root = state.root
+        preconditioner = None if self.preconditioner is None else _in_units(self.preconditioner, root)
 
-        def attempt(before: _Trial) -> _Trial:
-            solved = damped_step(
-                local.linearised,
-                local.gradient,
-                before.damping,
-                local.forcing,
-                local.free,
-                preconditioner,
-                self.max_cg_steps,
+        def visit(before: _Trial) -> _Trial:
+            at = select(before.solved, before.candidate, state.parameters)
+            linearised = in_units(linearise(objective.residual, at), at, root)
+            max_steps = jnp.where(before.solved, 0, self.max_cg_steps)
+            problem = DampedProblem(before.damping, forcing, max_steps, preconditioner)
+            found = solve_damped(linearised, at, objective.bounds, problem)
+            counted = before._replace(
+                evaluations=before.evaluations + 1,
+                jacobian_products=before.jacobian_products + found.count,
+                transposed_products=before.transposed_products + found.count + 1,
             )
-            unscaled = jtu.tree_map(lambda y, r, p: (y / r).astype(p.dtype), solved.step, local.root, state.parameters)
-            parameters = objective.bounds.project(add_scaled(state.parameters, jnp.ones(()), unscaled))
-            predicted = self._predicted(state, local, parameters)
-            value, gradient = jax.value_and_grad(objective)(parameters)
-            gain = ((state.value - value) / predicted).astype(before.damping.dtype)
-            usable = solved.successful & all_finite(value, gradient) & (predicted > 0)
-            accepted = usable & (gain > _LEAST_GAIN)
-            damping, growth = _next_damping(before.damping, before.growth, gain, accepted)
-            return _Trial(
-                parameters,
-                value,
-                gradient,
-                damping,
-                growth,
-                # What the least damped trial promised says whether there is anything left to gain.
-                predicted=jnp.where(before.tried == 0, predicted, before.predicted),
-                accepted=accepted,
-                tried=before.tried + 1,
-                # The start of a CG solve costs a product, and the prediction one more.
-                jacobian_products=before.jacobian_products + solved.num_steps + 2,
-                transposed_products=before.transposed_products + solved.num_steps + 1,
-            )
+            solved = _with_candidate(counted, objective, state, found)
+            judged = _judged(counted, state, value_of_residual(linearised), found)
+            return select(before.solved, judged, solved)
 
         def go_on(trial: _Trial) -> Bool[Array, ""]:
-            hopeless = (trial.tried > 0) & (trial.predicted <= little)
+            hopeless = (trial.tried > 0) & (trial.promised <= little)
             return jnp.logical_not(trial.accepted | hopeless) & (trial.tried < self.max_trials)
 
         zero, no = jnp.asarray(0), jnp.asarray(False)
-        start = _Trial(
-            state.parameters,
-            state.value,
-            state.gradient,
-            state.damping,
-            state.growth,
-            jnp.zeros_like(state.value),
-            no,
-            zero,
-            zero,
-            zero,
+        nothing = jnp.zeros_like(state.value)
+        return jax.lax.while_loop(
+            go_on,
+            visit,
+            _Trial(
+                state.parameters,
+                state.value,
+                state.gradient,
+                state.damping,
+                state.growth,
+                predicted=nothing,
+                slope=nothing,
+                promised=nothing,
+                solved=no,
+                accepted=no,
+                tried=zero,
+                evaluations=zero,
+                jacobian_products=zero,
+                transposed_products=zero,
+            ),
         )
-        return jax.lax.while_loop(go_on, attempt, start)
-
-    def _predicted(self, state: GaussNewtonState, local: "_Local", parameters: PyTree[Array]) -> Scalar:
-        """`-<g, s> - ½ |J s|²` of the step as it was projected."""
-        moved = subtract(parameters, state.parameters)
-        image = local.linearised.forward(jtu.tree_map(lambda s, r: s.astype(r.dtype) * r, moved, local.root))
-        predicted = -dot(state.gradient, moved) - 0.5 * dot(image, image)
-        return predicted.astype(state.value.dtype)
-
-
-class _Local(NamedTuple):
-    """What an iteration knows before its first trial."""
-
-    linearised: Linearised
-    gradient: PyTree
-    root: PyTree
-    free: PyTree
-    curvatures: PyTree
-    forcing: Scalar
-    norm: Scalar
-    products: int
 
 
 class _Trial(NamedTuple):
-    parameters: PyTree
+    """A candidate and what was predicted of it; `promised` is the prediction of the first, least damped one."""
+
+    candidate: PyTree
     value: Scalar
     gradient: PyTree
     damping: Scalar
     growth: Scalar
     predicted: Scalar
+    slope: Scalar
+    promised: Scalar
+    solved: Bool[Array, ""]
     accepted: Bool[Array, ""]
     tried: Int[Array, ""]
+    evaluations: Int[Array, ""]
     jacobian_products: Int[Array, ""]
     transposed_products: Int[Array, ""]
 
 
-def _next_damping(damping: Scalar, growth: Scalar, gain: Scalar, accepted: Bool[Array, ""]) -> tuple[Scalar, Scalar]:
-    """Nielsen's rule: the smooth factor `1 - (2 gain - 1)³` after a step, ever faster growth after a refusal."""
+def _with_candidate(before: _Trial, objective: Objective, state: GaussNewtonState, found: Krylov) -> _Trial:
+    """The end of the step, projected on the limits, and the decrease that the model predicts of it.
+
+    `½ (damping |step|² - <gradient, step>)` is exact where no limit is met, and the usual estimate where one is.
+    """
+    root = state.root
+    unscaled = jtu.tree_map(lambda y, r, p: (y / r).astype(p.dtype), found.step, root, state.parameters)
+    candidate = objective.bounds.project(add_scaled(state.parameters, jnp.ones(()), unscaled))
+    moved = subtract(candidate, state.parameters)
+    scaled = jtu.tree_map(lambda s, r: s.astype(r.dtype) * r, moved, root)
+    slope = dot(state.gradient, moved).astype(state.value.dtype)
+    predicted = 0.5 * ((before.damping * dot(scaled, scaled)).astype(slope.dtype) - slope)
+    return before._replace(
+        candidate=candidate,
+        predicted=predicted,
+        slope=slope,
+        promised=jnp.where(before.tried == 0, predicted, before.promised),
+        solved=jnp.asarray(True),
+    )
+
+
+def _judged(before: _Trial, state: GaussNewtonState, value: Scalar, found: Krylov) -> _Trial:
+    """Whether the candidate is taken, and the damping for what comes next (Nielsen's rule).
+
+    The decrease has to be a part of the one to first order, as for every projected step, and all has to be finite.
+    """
+    gradient = jtu.tree_map(lambda g, r, p: (g * r).astype(p.dtype), found.gradient, state.root, state.gradient)
+    gain = ((state.value - value) / before.predicted).astype(before.damping.dtype)
+    falls = (before.slope < 0) & (value <= state.value + _LEAST_GAIN * before.slope)
+    accepted = falls & all_finite(value, gradient, before.candidate)
     factor = jnp.clip(1 - (2 * gain - 1) ** 3, _LEAST_FACTOR, 2.0)
-    lowered = jnp.maximum(damping * factor, _LEAST_DAMPING)
-    two = jnp.full_like(growth, 2.0)
-    return jnp.where(accepted, lowered, damping * growth), jnp.where(accepted, two, 2 * growth)
+    lowered = jnp.maximum(before.damping * factor, _LEAST_DAMPING)
+    return before._replace(
+        value=value,
+        gradient=gradient,
+        damping=jnp.where(accepted, lowered, before.damping * before.growth),
+        growth=jnp.where(accepted, jnp.full_like(before.growth, 2.0), 2 * before.growth),
+        solved=jnp.asarray(False),
+        accepted=accepted,
+        tried=before.tried + 1,
+    )
 
 
 def _in_units(preconditioner: Callable[[PyTree], PyTree], root: PyTree[Scalar]) -> Callable[[PyTree], PyTree]:

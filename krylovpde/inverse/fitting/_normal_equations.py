@@ -1,4 +1,4 @@
-"""The linear problem of a Gauss–Newton step, without a matrix: products with J and Jᵀ, and conjugate gradients."""
+"""The linear problem of a Gauss–Newton step, without a matrix: conjugate gradients for damped least squares."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,20 +7,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-import lineax as lx
-from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
-from ._tree import dot, euclidean_norm, only, scale
-
-# The least damping that the scaling of the equations below counts with.
-_LEAST_DAMPING = 1e-12
+from ..loss import half_sum_of_squares
+from ._bounds import Bounds
+from ._tree import add_scaled, dot, euclidean_norm, only, select
 
 
 class Linearised(NamedTuple):
-    """A residual at a point, and its derivative in unknowns `y` with `parameters = y / root` leaf by leaf.
+    """A residual at a point as a list of real arrays, and its derivative.
 
-    - `forward(y)`: `J (y / root)`, a list of real arrays.
-    - `transposed(w)`: `(Jᵀ w) / root`, like `y`: in the widest real precision of the unknowns.
+    - `forward(y)`: `J y`.
+    - `transposed(w)`: `Jᵀ w`.
     """
 
     residual: list[Array]
@@ -29,7 +27,7 @@ class Linearised(NamedTuple):
 
 
 def linearise(residual: Callable[[PyTree], PyTree], parameters: PyTree[Array]) -> Linearised:
-    """One evaluation of the residual with all that products with its Jacobian need; `root` is 1."""
+    """One evaluation of the residual with all that products with its Jacobian need."""
 
     def as_real(unknowns: PyTree[Array]) -> list[Array]:
         return real_parts(residual(unknowns))
@@ -48,14 +46,13 @@ def real_parts(residual: PyTree[Array]) -> list[Array]:
 
 
 def in_units(linearised: Linearised, parameters: PyTree[Array], root: PyTree[Scalar]) -> Linearised:
-    """The same in unknowns `y = root * parameters`, all of one precision."""
-    widest = jnp.result_type(*[leaf.dtype for leaf in jtu.tree_leaves(parameters)])
+    """The same in unknowns `y = root * parameters`, leaf by leaf, all in the precision of `root`."""
 
     def forward(scaled: PyTree[Array]) -> list[Array]:
         return linearised.forward(jtu.tree_map(lambda y, r, p: (y / r).astype(p.dtype), scaled, root, parameters))
 
     def transposed(cotangent: list[Array]) -> PyTree[Array]:
-        return jtu.tree_map(lambda g, r: g.astype(widest) / r, linearised.transposed(cotangent), root)
+        return jtu.tree_map(lambda g, r: g.astype(r.dtype) / r, linearised.transposed(cotangent), root)
 
     return Linearised(linearised.residual, forward, transposed)
 
@@ -83,54 +80,80 @@ def leaf_curvatures(linearised: Linearised, gradient: PyTree[Array]) -> PyTree[S
     return structure.unflatten(list(curvatures))
 
 
-class DampedStep(NamedTuple):
-    """A solution, the CG steps it took, and whether it is finite."""
+class DampedProblem(NamedTuple):
+    """`min ½ |r + J step|² + ½ damping |step|²` over the free unknowns, to a relative gradient of `forcing`."""
 
-    step: PyTree[Array]
-    num_steps: Int[Array, ""]
-    successful: Bool[Array, ""]
+    damping: Scalar
+    forcing: Scalar
+    max_steps: Int[Array, ""]
+    preconditioner: Callable[[PyTree], PyTree] | None
 
 
-def damped_step(
-    linearised: Linearised,
-    gradient: PyTree[Float[Array, "..."]],
-    damping: Scalar,
-    forcing: Scalar,
-    free: PyTree[Bool[Array, "..."]] | None,
-    preconditioner: Callable[[PyTree], PyTree] | None,
-    max_steps: int,
-) -> DampedStep:
-    """`(JᵀJ + damping) step = -gradient` on the free unknowns, to a residual of `forcing |gradient|`.
+class Krylov(NamedTuple):
+    """Where conjugate gradients stand after `count` steps; `gradient` and `free` are those at the point itself."""
 
-    The others do not move. An iteration that is cut off is a good step too: every iterate of conjugate gradients lowers
-    the quadratic model further, and the first ones lie along the directions that the data see best.
+    step: PyTree
+    model_residual: list[Array]
+    direction: PyTree
+    squared: Scalar
+    remaining: Scalar
+    gradient: PyTree
+    free: PyTree
+    count: Int[Array, ""]
+
+
+def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Bounds, problem: DampedProblem) -> Krylov:
+    """The gradient at a point, and (with `max_steps > 0`) the damped step from there; held unknowns do not move.
+
+    An iteration that is cut off is a good step too: every iterate lowers the quadratic model further, and the first
+    ones lie along the directions that the data see best. For each of them `<step, gradient of the model> = 0`, by which
+    the decrease of the model is known without another product: `½ (damping |step|² - <gradient, step>)`.
+
+    Conjugate gradients in the form for least squares (CGLS), which keeps the model's residual `r + J step`: its
+    recurrences do not square the condition of J, and the gradient comes out of the same loop. So the products with J
+    and Jᵀ stand in the program once. (`lineax.CG` on JᵀJ applies its operator in two places, and the gradient would be
+    a third; compiling a PDE's derivatives three times took longer than the fit.)
+
+    Source: Björck, *Numerical Methods for Least Squares Problems* (1996), §7.4.
     """
-    gradient = only(free, gradient)
-    size = euclidean_norm(gradient)
-    size = jnp.where(size > 0, size, jnp.ones_like(size))
-    # lineax stops where the last *change of the solution*, too, is below the tolerance of the residual, which compares
-    # different units. In the equations multiplied by `sharpness` that change is always small enough, since the least
-    # eigenvalue is the damping; and with the right-hand side in units of its tolerance, the tolerance is 1.
-    sharpness = 1 / (forcing * jnp.maximum(damping, _LEAST_DAMPING))
-    unit = forcing * size
+    zeros = jtu.tree_map(jnp.zeros_like, jax.eval_shape(linearised.transposed, linearised.residual))
+    nothing = jtu.tree_map(jnp.zeros_like, linearised.residual)
 
-    def apply(step: PyTree[Array]) -> PyTree[Array]:
-        curved = only(free, linearised.transposed(linearised.forward(only(free, step))))
-        return jtu.tree_map(lambda c, s: sharpness * (c + damping * s), curved, step)
+    def advance(before: Krylov) -> Krylov:
+        is_first = before.count < 0
+        image = jax.lax.cond(is_first, lambda _: nothing, linearised.forward, before.direction)
+        curvature = dot(image, image).astype(before.squared.dtype)
+        curvature += problem.damping * dot(before.direction, before.direction)
+        length = jnp.where(curvature > 0, before.squared / jnp.where(curvature > 0, curvature, 1), 0)
+        step = add_scaled(before.step, length, before.direction)
+        model_residual = add_scaled(before.model_residual, length, image)
+        slope = add_scaled(linearised.transposed(model_residual), problem.damping, step)
+        gradient = select(is_first, slope, before.gradient)
+        free = bounds.free(parameters, slope)
+        free = None if free is None else select(is_first, free, before.free)
+        slope = only(free, slope)
+        towards = slope if problem.preconditioner is None else only(free, problem.preconditioner(slope))
+        squared = dot(slope, towards).astype(before.squared.dtype)
+        kept = jnp.where(is_first, 0, squared / jnp.where(before.squared > 0, before.squared, 1))
+        direction = jtu.tree_map(lambda d, z: kept * d - z, before.direction, towards)
+        remaining = euclidean_norm(slope).astype(before.squared.dtype)
+        return Krylov(step, model_residual, direction, squared, remaining, gradient, free, before.count + 1)
 
-    structure = jax.eval_shape(lambda: gradient)
-    operator = lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag)
-    options = {}
-    if preconditioner is not None:
-        precondition = lx.FunctionLinearOperator(
-            lambda residual: only(free, preconditioner(only(free, residual))), structure, lx.positive_semidefinite_tag
-        )
-        options["preconditioner"] = precondition
-    solver = lx.CG(rtol=0.0, atol=1.0, norm=euclidean_norm, stabilise_every=None, max_steps=max_steps)
-    solution = lx.linear_solve(operator, scale(gradient, -1 / unit), solver, options=options, throw=False)
-    step = scale(solution.value, sharpness * unit)
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jtu.tree_leaves(step)]
-    return DampedStep(step, jnp.asarray(solution.stats["num_steps"]), jnp.all(jnp.stack(finite)))
+    def go_on(now: Krylov) -> Bool[Array, ""]:
+        goal = problem.forcing * euclidean_norm(only(now.free, now.gradient)).astype(now.remaining.dtype)
+        # A preconditioner that is not positive definite, or a NaN, ends the solve.
+        unfinished = (now.remaining > goal) & (now.squared > 0) & (now.count < problem.max_steps)
+        return (now.count < 0) | unfinished
+
+    free = bounds.free(parameters, zeros)
+    one = jnp.ones_like(problem.damping)
+    start = Krylov(zeros, linearised.residual, zeros, 0 * one, one, zeros, free, jnp.asarray(-1))
+    return jax.lax.while_loop(go_on, advance, start)
+
+
+def value_of_residual(linearised: Linearised) -> Scalar:
+    """`½ Σ r²`."""
+    return half_sum_of_squares(linearised.residual)
 
 
 def forcing_term(norm: Scalar, previous_norm: Scalar, previous: Scalar, most: float) -> Scalar:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
 from ...grid import broadcasts_to, is_concrete
+from ...operator._constant import Constant
 from ._base import AbstractParameter, as_inexact
 
 
@@ -33,11 +34,11 @@ class Box(AbstractParameter):
     """
 
     raw: Float[Array, "..."] = eqx.field(converter=lambda raw: _as_raw(raw))
-    lower: "float | Limits" = eqx.field(static=True, converter=lambda limit: _as_limit(limit, "lower"))
-    upper: "float | Limits" = eqx.field(static=True, converter=lambda limit: _as_limit(limit, "upper"))
+    lower: Constant = eqx.field(converter=lambda limit: _as_limit(limit, "lower"))
+    upper: Constant = eqx.field(converter=lambda limit: _as_limit(limit, "upper"))
 
     def __check_init__(self):
-        lower, upper = np.asarray(self.lower), np.asarray(self.upper)
+        lower, upper = self.lower.array, self.upper.array
         for name, limit in (("lower", lower), ("upper", upper)):
             if not broadcasts_to(limit.shape, self.raw.shape):
                 message = (
@@ -64,7 +65,7 @@ class Box(AbstractParameter):
     def limits(self) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """`(lower, upper)` as arrays of raw's shape and precision."""
         shape, dtype = self.raw.shape, self.raw.dtype
-        lower, upper = (np.broadcast_to(np.asarray(limit), shape) for limit in (self.lower, self.upper))
+        lower, upper = (np.broadcast_to(limit.array, shape) for limit in (self.lower, self.upper))
         return jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
 
     def with_value(self, value: Shaped[ArrayLike, "..."]) -> "Box":
@@ -75,32 +76,14 @@ class Box(AbstractParameter):
         - `value`: numbers that broadcast to the shape of `raw`.
 
         **Returns:** a `Box` with the same limits.
+
+        **Raises:** `ValueError` for a value of another shape.
         """
-        lower, upper = self.limits
-        value = jnp.broadcast_to(jnp.asarray(value, self.raw.dtype), self.raw.shape)
-        return Box(jnp.clip(value, lower, upper), self.lower, self.upper)
-
-
-class Limits:
-    """A constant array that compares and hashes by its numbers, so that it can be part of a model's structure."""
-
-    def __init__(self, values: np.ndarray):
-        self.values = np.array(values, dtype=np.float64)
-        self.values.flags.writeable = False
-        self._key = (self.values.shape, self.values.tobytes())
-        self._hash = hash(self._key)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.values, dtype=dtype, copy=copy)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Limits) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __repr__(self) -> str:
-        return f"<{self.values.shape} limits from {self.values.min():.6g} to {self.values.max():.6g}>"
+        value = jnp.asarray(value, self.raw.dtype)
+        if not broadcasts_to(value.shape, self.raw.shape):
+            message = f"Box.with_value: value has the shape {value.shape}, but the parameter's value {self.raw.shape}."
+            raise ValueError(message)
+        return Box(jnp.clip(jnp.broadcast_to(value, self.raw.shape), *self.limits), self.lower, self.upper)
 
 
 def bounds_of(model: PyTree) -> tuple[PyTree[Array], PyTree[Array]]:
@@ -141,11 +124,10 @@ def _as_raw(raw: Any) -> Array:
     return as_inexact(raw)
 
 
-def _as_limit(limit: Any, name: str) -> "float | Limits":
-    if isinstance(limit, Limits):
+def _as_limit(limit: Any, name: str) -> Constant:
+    if isinstance(limit, Constant):
         return limit
     if not is_concrete(limit):
         message = f"Box: {name} is traced, but limits are structure. Make the box outside of `jit` and `grad`."
         raise TypeError(message)
-    values = np.asarray(limit, dtype=np.float64)
-    return float(values) if values.ndim == 0 else Limits(values)
+    return Constant(np.asarray(limit, dtype=np.float64))
