@@ -278,6 +278,41 @@ def test_a_line_for_each_iteration():
     assert result.history.diagnostic("rate error")[0] == pytest.approx(2.0)
 
 
+def test_callbacks_see_every_iteration_and_model():
+    seen, counted = [], []
+    callbacks = [lambda record, model: seen.append((record, model)), lambda record, _: counted.append(record.iteration)]
+    result = fit(_loss(), _decay(*_START), optax.adam(0.1), max_iterations=3, callbacks=callbacks, progress=None)
+    assert counted == [0, 1, 2, 3]
+    assert [record for record, _ in seen] == list(result.history.records)
+    assert seen[0][1].rate.value == pytest.approx(_START[0])
+    for record, model in seen:
+        assert record.value == pytest.approx(float(_loss()(model)), rel=1e-9)
+
+    def bug(record, _):
+        if record.iteration == 2:
+            message = "a bug"
+            raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        fit(_loss(), _decay(*_START), optax.adam(0.1), max_iterations=3, callbacks=bug, progress=None)
+
+
+def test_the_history_is_a_table():
+    result = fit(
+        _loss(),
+        _decay(*_START),
+        optax.adam(0.1),
+        max_iterations=3,
+        diagnostics={"rate": lambda m: m.rate.value},
+        progress=None,
+    )
+    lines = result.history.table().splitlines()
+    assert lines[0].split() == ["iteration", "loss", "χ²/N", "|gradient|", "evaluations", "seconds", "rate"]
+    assert len(lines) == 5
+    assert len({line.index(line.split()[1]) + len(line.split()[1]) for line in lines}) == 1  # aligned at the right
+    assert lines[-1].split()[0] == "3"
+
+
 def test_lines_go_to_standard_output_unless_told_otherwise(capsys):
     fit(_loss(), _decay(*_START), optax.lbfgs(), max_iterations=1)
     assert capsys.readouterr().out.count("\n") == 3

@@ -186,7 +186,7 @@ def test_the_damped_step_is_that_of_the_dense_equations(limited):
     expected = np.zeros(6)
     free = dense[:, keep]
     expected[keep] = -np.linalg.solve(free.T @ free + 0.1 * np.eye(keep.sum()), gradient[keep])
-    assert found.count <= 8
+    assert found.taken <= 8
     np.testing.assert_allclose(found.gradient, gradient, rtol=1e-12)
     np.testing.assert_allclose(found.step, expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.model_residual[0], linearised.residual[0] + dense @ expected, rtol=1e-9)

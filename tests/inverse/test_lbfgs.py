@@ -185,6 +185,10 @@ def test_other_optimisers_and_limits():
     adam = _fit(lambda x: jnp.sum((x - 2.0) ** 2), jnp.zeros(3), -1.0, np.array([1.0, 3.0, 1.0]), optax.adam(0.1))
     np.testing.assert_allclose(adam.model.value, [1.0, 2.0, 1.0], atol=0.02)
     assert np.all(adam.model.value <= np.array([1.0, 3.0, 1.0]))
+    cornered = _fit(lambda x: jnp.sum((x - 2.0) ** 2), jnp.zeros(3), -1.0, 1.0, optax.sgd(0.5))
+    assert not cornered.failed
+    np.testing.assert_array_equal(cornered.model.value, 1.0)
+    assert len(cornered.history) <= 3
     with pytest.raises(ValueError, match=r"Use kp.inverse.LBFGS\(\) in place of optax.lbfgs\(\)"):
         _fit(_rosenbrock, jnp.zeros(3), -1.0, 1.0, optax.lbfgs())
     with pytest.raises(ValueError, match=r"optimistix.BFGS knows no limits"):

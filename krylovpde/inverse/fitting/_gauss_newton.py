@@ -64,8 +64,13 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
     of many thousands of unknowns is no obstacle. The solve is as exact as the progress deserves (Eisenstat and Walker).
     `x + s`, projected on the limits, is taken if the loss falls; the damping `μ` follows the ratio of the actual
     decrease to the predicted one (Nielsen). A trial at which the loss or gradient is not finite is refused, the damping
-    raised, and the equations solved again with the same linearisation. `D` scales each *leaf* of the model by its own
-    curvature, so that unknowns of different units need no scaling by hand; within a leaf all numbers count alike.
+    raised, and the equations solved again. `D` scales each *leaf* of the model by its own curvature at the start, so
+    that unknowns of different units need no scaling by hand; within a leaf all numbers count alike. The numbers of
+    iterations, and of CG steps in each, do not depend on the mesh as long as the loss does not: penalties weighted with
+    volumes, data that the mesh resolves.
+
+    An iteration evaluates the residual twice (to linearise it, and at the trial), once more for each refused trial
+    and solve, beside one product with `J` and one with `Jᵀ` for each CG step; the record counts them.
 
     Good for: fields and few numbers alike, where a residual is there and its Jacobian matters (diffusivities from
     sensors); 5 to 15 iterations are usual. Prefer `LBFGS` where products with `J` are dear and the start is far away
@@ -85,7 +90,7 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
     - `preconditioner`: `preconditioner(gradient)`, a symmetric positive definite linear map from gradients to unknowns
         (pytrees like the model with `None` where nothing is free): roughly the inverse of `JᵀJ`, in practice the
         inverse of the penalty's Hessian, or a Riesz map. It changes how many CG steps a solve takes, not what is
-        solved. With it, CG steps on a field do not grow as the mesh is refined; iterations do not without it either.
+        solved; it pays where the penalty and not the data makes the equations stiff (a strong one, on a fine mesh).
 
     **Raises** (in `fit`): `TypeError` for a loss without a residual and for complex unknowns (hold real and imaginary
     part as two leaves).
@@ -207,8 +212,8 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
             found = solve_damped(linearised, at, objective.bounds, problem)
             counted = before._replace(
                 evaluations=before.evaluations + 1,
-                jacobian_products=before.jacobian_products + found.count,
-                transposed_products=before.transposed_products + found.count + 1,
+                jacobian_products=before.jacobian_products + found.taken,
+                transposed_products=before.transposed_products + found.taken + 1,
             )
             solved = _with_candidate(counted, objective, state, found)
             judged = _judged(counted, state, value_of_residual(linearised), found)

@@ -90,7 +90,7 @@ class DampedProblem(NamedTuple):
 
 
 class Krylov(NamedTuple):
-    """Where conjugate gradients stand after `count` steps; `gradient` and `free` are those at the point itself."""
+    """Where conjugate gradients stand after `taken` steps; `gradient` and `free` are those at the point itself."""
 
     step: PyTree
     model_residual: list[Array]
@@ -99,7 +99,7 @@ class Krylov(NamedTuple):
     remaining: Scalar
     gradient: PyTree
     free: PyTree
-    count: Int[Array, ""]
+    taken: Int[Array, ""]
 
 
 def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Bounds, problem: DampedProblem) -> Krylov:
@@ -120,7 +120,7 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
     nothing = jtu.tree_map(jnp.zeros_like, linearised.residual)
 
     def advance(before: Krylov) -> Krylov:
-        is_first = before.count < 0
+        is_first = before.taken < 0
         image = jax.lax.cond(is_first, lambda _: nothing, linearised.forward, before.direction)
         curvature = dot(image, image).astype(before.squared.dtype)
         curvature += problem.damping * dot(before.direction, before.direction)
@@ -137,13 +137,13 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
         kept = jnp.where(is_first, 0, squared / jnp.where(before.squared > 0, before.squared, 1))
         direction = jtu.tree_map(lambda d, z: kept * d - z, before.direction, towards)
         remaining = euclidean_norm(slope).astype(before.squared.dtype)
-        return Krylov(step, model_residual, direction, squared, remaining, gradient, free, before.count + 1)
+        return Krylov(step, model_residual, direction, squared, remaining, gradient, free, before.taken + 1)
 
     def go_on(now: Krylov) -> Bool[Array, ""]:
         goal = problem.forcing * euclidean_norm(only(now.free, now.gradient)).astype(now.remaining.dtype)
         # A preconditioner that is not positive definite, or a NaN, ends the solve.
-        unfinished = (now.remaining > goal) & (now.squared > 0) & (now.count < problem.max_steps)
-        return (now.count < 0) | unfinished
+        unfinished = (now.remaining > goal) & (now.squared > 0) & (now.taken < problem.max_steps)
+        return (now.taken < 0) | unfinished
 
     free = bounds.free(parameters, zeros)
     one = jnp.ones_like(problem.damping)

@@ -87,14 +87,17 @@ class OptaxDriver(AbstractDriver[OptaxState]):
         return OptaxState(parameters, value, gradient, optimiser_state, state.evaluations + trial.evaluations, accepted)
 
     def point(self, objective: Objective, state: OptaxState) -> Point:
+        norm = euclidean_norm(objective.bounds.reduced(state.parameters, state.gradient))
+        # Every unknown sits on the limit that it is pushed against.
+        cornered = (norm == 0) & objective.bounds.exist
         return Point(
             state.parameters,
             state.value,
-            euclidean_norm(objective.bounds.reduced(state.parameters, state.gradient)),
+            norm,
             state.evaluations,
             state.accepted,
-            stuck=jnp.logical_not(state.accepted),
-            converged=jnp.asarray(False),
+            stuck=jnp.logical_not(state.accepted | cornered),
+            converged=cornered,
         )
 
 

@@ -67,8 +67,7 @@ class Bar(AbstractProgress):
 
     def update(self, handle: Any, record: Record):
         handle.set_postfix_str(describe(record))
-        if record.iteration > 0:
-            handle.update()
+        handle.update(record.iteration - handle.n)  # more than one where a fit goes on from a file
 
     def close(self, handle: Any, reason: str):
         handle.close()
