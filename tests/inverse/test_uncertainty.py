@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
-from krylovpde.inverse import Box, LeastSquares, Positive, Tikhonov, linearised_uncertainty
+from krylovpde.inverse import Box, GaussNewton, LeastSquares, Positive, Tikhonov, fit, linearised_uncertainty
 
 
 class Line(eqx.Module):
@@ -60,6 +60,37 @@ def test_the_errors_are_those_of_repeated_experiments(key):
         for draw in draws[:8]
     ]
     assert np.sqrt(np.mean(np.square(factors))) == pytest.approx(estimates[:, 1].std(), rel=0.25)
+
+
+# Measurements, start, certified estimates and standard errors of `b0 (1 - exp(-b1 x))`: NIST's Statistical Reference
+# Datasets, "Misra1a" (dental research, monomolecular adsorption) and "BoxBOD" (biochemical oxygen demand).
+_CERTIFIED = {
+    "Misra1a": (
+        [77.6, 114.9, 141.1, 190.8, 239.9, 289.0, 332.8, 378.4, 434.8, 477.3, 536.8, 593.1, 689.1, 760.0],
+        [10.07, 14.73, 17.94, 23.93, 29.61, 35.18, 40.02, 44.82, 50.76, 55.05, 61.01, 66.40, 75.47, 81.78],
+        (250.0, 5e-4),
+        (2.3894212918e2, 5.5015643181e-4),
+        (2.7070075241, 7.2668688436e-6),
+    ),
+    "BoxBOD": (
+        [1.0, 2.0, 3.0, 5.0, 7.0, 10.0],
+        [109.0, 149.0, 149.0, 191.0, 213.0, 224.0],
+        (100.0, 0.75),
+        (2.1380940889e2, 5.4723748542e-1),
+        (1.2354515176e1, 1.0455993237e-1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _CERTIFIED)
+def test_certified_estimates_and_standard_errors(name):
+    """The two parameters of the first differ by six orders of magnitude, and nothing is scaled by hand."""
+    x, y, start, estimates, errors = _CERTIFIED[name]
+    loss = LeastSquares(lambda b: b[0] * (1 - jnp.exp(-b[1] * jnp.asarray(x))), jnp.asarray(y), 1.0)
+    result = fit(loss, [jnp.asarray(b) for b in start], GaussNewton(rtol=1e-12), progress=None)
+    assert len(result.history) - 1 <= 12
+    np.testing.assert_allclose(result.model, estimates, rtol=1e-6)
+    np.testing.assert_allclose(linearised_uncertainty(loss, result.model).standard_errors, errors, rtol=1e-5)
 
 
 def test_what_is_fixed_or_at_a_limit_has_no_error(key):
