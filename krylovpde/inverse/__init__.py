@@ -1,6 +1,14 @@
 """From data to parameters: experiments, losses, parametrisations, regularisers and `fit`."""
 
-from .experiment import Experiment as Experiment, Experiments as Experiments, equation_of as equation_of
+from .experiment import (
+    Experiment as Experiment,
+    Experiments as Experiments,
+    ExperimentSet as ExperimentSet,
+    MemoryFormula as MemoryFormula,
+    batch_size_for as batch_size_for,
+    equation_of as equation_of,
+    memory_formula as memory_formula,
+)
 from .fitting import (
     AbstractProgress as AbstractProgress,
     AbstractStop as AbstractStop,
