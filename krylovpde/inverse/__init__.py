@@ -20,7 +20,11 @@ from .fitting import (
 from .loss import (
     AbstractDataLoss as AbstractDataLoss,
     AbstractLoss as AbstractLoss,
+    Huber as Huber,
     LeastSquares as LeastSquares,
+    LogData as LogData,
+    NormalisedCorrelation as NormalisedCorrelation,
+    StudentT as StudentT,
     Total as Total,
 )
 from .parameter import (
