@@ -58,8 +58,11 @@ class LogData(AbstractDataLoss):
 
 def _log_residual(prediction: Array, data: Array, sigma: Array) -> Array:
     counted = jnp.isfinite(sigma)
-    logarithms = [jnp.log(jnp.where(counted, values.astype(prediction.dtype), 1)) for values in (prediction, data)]
-    return weighted(*logarithms, sigma)
+
+    def logarithm(values: Array) -> Array:
+        return jnp.log(jnp.where(counted, values.astype(prediction.dtype), 1))
+
+    return weighted(logarithm(prediction), logarithm(data), sigma)
 
 
 def _check_positive(data: Array, sigma: Array):
