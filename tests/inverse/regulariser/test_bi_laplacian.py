@@ -58,7 +58,7 @@ def test_variance_in_three_dimensions():
 
 def _applied_twice(prior, u):
     """The inverse covariance: the gradient of the penalty, over the volumes of one and the other side."""
-    return jax.grad(prior)(u) / (1.5 / 24) ** 3
+    return jax.jit(jax.grad(lambda u: prior(u)))(u) / (1.5 / 24) ** 3
 
 
 @pytest.mark.parametrize("grid", [kp.Grid((160,), (0.0,), (2.0,)), kp.Grid((30, 30), (0.0, 0.0), (2.0, 2.0))])
@@ -69,8 +69,8 @@ def test_walls(grid):
     variances = [np.diag(_covariance(p)).reshape(grid.shape) for p in (insulated, absorbing)]
     middle = tuple(n // 2 for n in grid.shape[1:])
     first, last = (v[(0, *middle)] / v[(grid.shape[0] // 2, *middle)] for v in variances)
-    assert 1.6 < first < 2.3
-    assert abs(last - 1) < 0.25
+    assert 1.7 < first < 2.3
+    assert abs(last - 1) < 0.1  # the variance: twice the standard deviation's 4.7 %
 
 
 def test_it_is_half_the_square_of_its_residual_and_knows_its_reference(key):
@@ -92,7 +92,7 @@ def test_samples_are_of_the_prior(name, key):
     grid = masked if name == "masked" else _CASES[name][0]
     prior = BiLaplacian(grid, _identity, 0.3, 0.6, 2.0)
     noise = np.where(grid.active, jr.normal(key, grid.shape), 0.0)
-    np.testing.assert_allclose(prior.residual(prior.sample(key)), noise, atol=1e-8)
+    np.testing.assert_allclose(jax.jit(lambda key: prior.residual(prior.sample(key)))(key), noise, atol=1e-8)
 
 
 def test_it_agrees_with_the_modes_of_the_same_field():
