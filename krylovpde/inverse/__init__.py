@@ -25,17 +25,42 @@ from .fitting import (
     Stagnation as Stagnation,
     fit as fit,
 )
+from .inner_product import (
+    H1 as H1,
+    L2 as L2,
+    AbstractInnerProduct as AbstractInnerProduct,
+    Euclidean as Euclidean,
+)
 from .loss import (
     AbstractDataLoss as AbstractDataLoss,
     AbstractLoss as AbstractLoss,
+    Huber as Huber,
     LeastSquares as LeastSquares,
+    LogData as LogData,
+    NormalisedCorrelation as NormalisedCorrelation,
+    StudentT as StudentT,
     Total as Total,
 )
 from .parameter import (
+    AbstractBasis as AbstractBasis,
     AbstractParameter as AbstractParameter,
+    ActiveCells as ActiveCells,
     Bounded as Bounded,
+    DenseBasis as DenseBasis,
+    Fixed as Fixed,
+    InInnerProduct as InInnerProduct,
+    Interpolated as Interpolated,
+    KarhunenLoeve as KarhunenLoeve,
+    Layers as Layers,
+    Named as Named,
+    NetworkField as NetworkField,
     Positive as Positive,
     Smoothed as Smoothed,
+    Spline as Spline,
+    TensorBasis as TensorBasis,
+    Zones as Zones,
+    named_parameters as named_parameters,
+    parameter_table as parameter_table,
     value_of as value_of,
 )
-from .regulariser import Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .regulariser import BiLaplacian as BiLaplacian, Tikhonov as Tikhonov, TotalVariation as TotalVariation
