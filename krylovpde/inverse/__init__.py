@@ -21,6 +21,7 @@ from .loss import (
     AbstractDataLoss as AbstractDataLoss,
     AbstractLoss as AbstractLoss,
     LeastSquares as LeastSquares,
+    Scaled as Scaled,
     Total as Total,
 )
 from .parameter import (
@@ -31,3 +32,14 @@ from .parameter import (
     value_of as value_of,
 )
 from .regulariser import Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .weight import (
+    GCV as GCV,
+    AbstractWeightRule as AbstractWeightRule,
+    Cooling as Cooling,
+    LCurve as LCurve,
+    WeightPath as WeightPath,
+    WeightPoint as WeightPoint,
+    WeightResult as WeightResult,
+    choose_weight as choose_weight,
+    starting_weight as starting_weight,
+)

@@ -7,3 +7,4 @@ from ._base import (
     half_sum_of_squares as half_sum_of_squares,
 )
 from ._least_squares import LeastSquares as LeastSquares
+from ._scaled import Scaled as Scaled
