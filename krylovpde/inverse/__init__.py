@@ -1,5 +1,6 @@
 """From data to parameters: experiments, losses, parametrisations, regularisers and `fit`."""
 
+from .certificate import Finding as Finding, InversionWarning as InversionWarning, certify as certify
 from .experiment import Experiment as Experiment, Experiments as Experiments, equation_of as equation_of
 from .fitting import (
     AbstractProgress as AbstractProgress,
@@ -32,6 +33,12 @@ from .parameter import (
     value_of as value_of,
 )
 from .regulariser import Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .report import (
+    ResidualReport as ResidualReport,
+    Residuals as Residuals,
+    ResidualSummary as ResidualSummary,
+    residual_report as residual_report,
+)
 from .weight import (
     GCV as GCV,
     AbstractWeightRule as AbstractWeightRule,
