@@ -144,6 +144,8 @@ def test_gcv_finds_the_minimum_of_its_function_and_the_noise():
     np.testing.assert_allclose(result.path.criterion, [16 * Dense().gcv(w / 16) for w in result.path.weight], rtol=1e-5)
     assert result.weight / 16 == pytest.approx(np.exp(least.x), rel=0.05)
     assert np.sqrt(result.path.criterion[-1]) == pytest.approx(4.0, rel=0.15)
+    errors = [np.linalg.norm(Dense().field(weight) - _TRUTH) for weight in np.geomspace(1e-4, 10.0, 51)]
+    assert np.linalg.norm(result.model.field - _TRUTH) < 1.05 * min(errors)
     assert not result.failed
 
 
