@@ -71,6 +71,12 @@ def test_neighbours_in_time_are_compared(key):
     assert "not explained" in report.verdict
 
 
+def test_few_neighbours_say_nothing():
+    loss = LeastSquares(lambda model: model.offset * jnp.ones((3, 2)), np.array([[1.0, -1.0]] * 3), 1.0)
+    assert residual_report(loss, _MODEL).by("sensor").autocorrelation == pytest.approx([1.0, 1.0])
+    assert "alike" not in residual_report(loss, _MODEL).verdict
+
+
 def test_left_out_data_count_nowhere(key):
     data, sigma = np.asarray(_predict(_MODEL)) - _noise(key), np.full((_RUNS, _TIMES, _SENSORS), 0.1)
     data[:, :, 2] = np.nan

@@ -10,7 +10,7 @@ from ._finding import Finding
 
 
 def inverse_crimes(loss: Any, model: PyTree) -> list[Finding]:
-    """One finding, if there are experiments whose data were made on the model's own grid.
+    """One finding, if there are data that were made on the model's own grid.
 
     Source: Colton, Kress, *Inverse Acoustic and Electromagnetic Scattering Theory* (1992), §5.3, who named it.
     """
@@ -19,12 +19,11 @@ def inverse_crimes(loss: Any, model: PyTree) -> list[Finding]:
     if not synthetic:
         return []
     grid = getattr(equation_of(model), "grid", None)
-    same = [e for e in synthetic if getattr(e, "made_on", None) == grid]
-    if not same:
+    if not any(getattr(e, "made_on", None) == grid for e in synthetic):
         return []
     message = (
-        f"inverse crime: the data of {len(same)} of {len(experiments)} experiments were made on the inversion's own "
-        f"grid, {grid}, so that its mesh error cancels and the result is better than measured data allow. Make the "
-        "data on a grid with half of the spacing or less, and add the mesh error of this one to sigma."
+        f"inverse crime: data were made on the inversion's own grid, {grid}, so that its mesh error cancels and the "
+        "result is better than measured data allow. Make the data on a grid with half of the spacing or less, and add "
+        "the mesh error of this one to sigma."
     )
     return [Finding("inverse crime", message)]

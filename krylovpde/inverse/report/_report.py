@@ -82,16 +82,18 @@ class ResidualReport:
             text += "the data are fitted better than they are known (noise is fitted, or sigma is too large)"
         else:
             text += "the data are fitted as well as they are known"
-        lasting = self._correlation()
-        if lasting > _CORRELATED:
+        lasting, least = self._correlation()
+        if lasting > least:
             text += f"; neighbours in time are alike (correlation {lasting:.2f}): something that lasts is missing"
         return text
 
-    def _correlation(self) -> float:
-        """Of neighbours in time, over all data."""
+    def _correlation(self) -> tuple[float, float]:
+        """Of neighbours in time, over all data, and what it has to exceed to say something."""
         pairs = [pair for pair in (part.neighbours() for part in self.parts) if pair is not None]
         products, squares = (sum(float(pair[i].sum()) for pair in pairs) for i in (0, 1))
-        return products / squares if squares > 0 else 0.0
+        count = sum(int(np.count_nonzero(pair[1])) for pair in pairs)
+        # By chance it is of the size of one over the root of the number of pairs.
+        return (products / squares, max(_CORRELATED, 3 / np.sqrt(count))) if squares > 0 else (0.0, _CORRELATED)
 
     def __str__(self) -> str:
         """The verdict, and the table by sensor where the data have sensors."""
