@@ -1,5 +1,6 @@
 """From data to parameters: experiments, losses, parametrisations, regularisers and `fit`."""
 
+from .certificate import Finding as Finding, InversionWarning as InversionWarning, certify as certify
 from .experiment import (
     Experiment as Experiment,
     Experiments as Experiments,
@@ -38,6 +39,7 @@ from .loss import (
     LeastSquares as LeastSquares,
     LogData as LogData,
     NormalisedCorrelation as NormalisedCorrelation,
+    Scaled as Scaled,
     StudentT as StudentT,
     Total as Total,
 )
@@ -64,3 +66,20 @@ from .parameter import (
     value_of as value_of,
 )
 from .regulariser import BiLaplacian as BiLaplacian, Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .report import (
+    ResidualReport as ResidualReport,
+    Residuals as Residuals,
+    ResidualSummary as ResidualSummary,
+    residual_report as residual_report,
+)
+from .weight import (
+    GCV as GCV,
+    AbstractWeightRule as AbstractWeightRule,
+    Cooling as Cooling,
+    LCurve as LCurve,
+    WeightPath as WeightPath,
+    WeightPoint as WeightPoint,
+    WeightResult as WeightResult,
+    choose_weight as choose_weight,
+    starting_weight as starting_weight,
+)

@@ -5,15 +5,19 @@ optax and optimistix all apply. Losses add: `LeastSquares(...) + Tikhonov(...)`.
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, PyTree, Scalar, Shaped
 
 
 class AbstractLoss(eqx.Module):
     """A scalar function of a model that knows how well the data are fitted."""
+
+    #: NumPy's numbers leave `number * loss` to the loss instead of making an array of it.
+    __array_ufunc__: ClassVar[None] = None
 
     @abc.abstractmethod
     def __call__(self, model: PyTree) -> Scalar:
@@ -36,6 +40,11 @@ class AbstractLoss(eqx.Module):
 
     def __add__(self, other: "AbstractLoss") -> "Total":
         return Total((*_terms(self), *_terms(other)))
+
+    def __rmul__(self, factor: Shaped[ArrayLike, ""]) -> "AbstractLoss":
+        from ._scaled import Scaled  # it is a loss, so its file imports this one
+
+        return Scaled(self, factor)
 
 
 class AbstractDataLoss(AbstractLoss):
