@@ -60,7 +60,9 @@ def test_a_long_table_whose_sensors_have_times_of_their_own(write):
     np.testing.assert_allclose(found.points, [[0.0, 0.2], [0.1, 0.0]])
     np.testing.assert_array_equal(found.mask, [[False, True], [True, True], [True, False]])
     np.testing.assert_allclose(found.values - 273.15, [[np.nan, 5.0], [7.0, 6.0], [8.0, np.nan]])
-    np.testing.assert_allclose(found.sigma[found.mask], [0.5, 0.125, 0.25, 1.0])  # a difference loses no 273.15
+    np.testing.assert_allclose(
+        np.asarray(found.sigma)[found.mask], [0.5, 0.125, 0.25, 1.0]
+    )  # a difference loses no 273.15
     assert found.num_data == 4
 
 

@@ -102,7 +102,7 @@ def from_xarray(dataset: Any, layout: Matrix, *, missing: bool = False, path: st
     **Raises:** `ValueError` for names that are not there, dimensions that do not fit, and as `read_csv`.
     """
     known = {str(name): variable for name, variable in dataset.variables.items()}
-    value, time = (as_column(column).name for column in (layout.values, layout.time))
+    value, time = (str(as_column(column).name) for column in (layout.values, layout.time))
     for name in (value, time):
         if name not in known:
             message = f"{path} has no variable {name!r}; its variables are {sorted(known)}."

@@ -132,7 +132,7 @@ def _known(values: np.ndarray) -> np.ndarray | None:
 def _check_increasing(table: Table, times: np.ndarray):
     late = np.flatnonzero(np.diff(times) <= 0)
     if len(late):
-        _refuse(table, times, late[0], late[0] + 1)
+        _refuse(table, times, int(late[0]), int(late[0]) + 1)
 
 
 def _check_order(table: Table, times: np.ndarray, sensors: np.ndarray):
@@ -141,7 +141,7 @@ def _check_order(table: Table, times: np.ndarray, sensors: np.ndarray):
         rows = np.flatnonzero(sensors == sensor)
         late = np.flatnonzero(np.diff(times[rows]) <= 0)
         if len(late):
-            _refuse(table, times, rows[late[0]], rows[late[0] + 1])
+            _refuse(table, times, int(rows[late[0]]), int(rows[late[0] + 1]))
 
 
 def _refuse(table: Table, times: np.ndarray, first: int, second: int):

@@ -139,7 +139,7 @@ def _cells(line: str, delimiter: str | None) -> list[str]:
 
 
 def _array_of_numbers(found: Found, where: Callable[[int], str], *, allow_missing: bool) -> np.ndarray:
-    values = as_floats(found.cells, found.label)
+    values = as_floats(np.asarray(found.cells), found.label)
     bad = ~np.isfinite(values) if not allow_missing else np.isinf(values)
     if np.any(bad):
         row = int(np.argmax(bad.reshape(len(values), -1).any(axis=1)))
