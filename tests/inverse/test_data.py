@@ -66,6 +66,13 @@ def test_a_long_table_whose_sensors_have_times_of_their_own(write):
     assert found.num_data == 4
 
 
+def test_powers_are_read_as_spreadsheets_write_them(write):
+    found = read_csv(write("t [h],q [m3/d],v [m s-1]\n0,1,2\n"), Wide("t", {"q": 0.0}, to="l/s"))
+    np.testing.assert_allclose(found.values, [[1000.0 / 86400.0]], rtol=1e-14)
+    found = read_csv(write("t [h],q [m3/d],v [m s-1]\n0,1,2\n"), Wide("t", {"v": 0.0}, to="km/h"))
+    np.testing.assert_allclose(found.values, [[7.2]], rtol=1e-14)
+
+
 def test_byte_order_mark_comments_white_space_and_line_ends(write):
     path = write("\ufeff# a comment\r\ntime  head\r\n\r\n1\t 0.5 \r\n2.5  0.25\r\n# the end\r\n")
     found = read_csv(path, Wide("time", {"head": 30.0}), delimiter=None)
@@ -93,6 +100,10 @@ def test_what_is_missing_is_masked(write):
     np.testing.assert_array_equal(found.mask, [[True, False], [False, True]])
     experiment = found.experiment(kp.Grid(4, 0.0, 1.0), jnp.zeros(4))
     np.testing.assert_array_equal(experiment.measurements[1], [[1.0, np.inf], [np.inf, 1.0]])
+    rows = read_csv(write("t,x,u,s\n0,1,2,0.5\n0,2,NA,NA\n"), Long("t", "x", "u", sigma="s"), missing=("NA",))
+    np.testing.assert_array_equal(rows.mask, [[True, False]])
+    with pytest.raises(ValueError, match="must be positive, but 1 of 2 are not"):
+        read_csv(write("t,x,u,s\n0,1,2,0.5\n0,2,3,NA\n"), Long("t", "x", "u", sigma="s"), missing=("NA",))
 
 
 def test_an_experiment_from_observations(write):
@@ -225,6 +236,9 @@ def test_other_malformed_things(tmp_path):
     with pytest.raises(ValueError, match="is no NPZ file"):
         read_npz(path, Matrix("t", "x", "u"))
     dataset = _dataset()
+    np.savez(path, t=np.arange(2.0), x=np.zeros(2), u=np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="needs arrays of one axis, equally long"):
+        read_npz(path, Long("t", "x", "u"))
     with pytest.raises(ValueError, match=r"dataset has no variable 'heat'; its variables are \['depth', 'spread'"):
         from_xarray(dataset, Matrix("time", "depth", "heat"))
     with pytest.raises(ValueError, match=r"'depth' has the dimensions \('depth',\) and 'time'"):

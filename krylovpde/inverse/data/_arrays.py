@@ -125,7 +125,13 @@ def from_xarray(dataset: Any, layout: Matrix, *, missing: bool = False, path: st
 def _read(path: str, arrays: Mapping[str, np.ndarray], layout: Matrix | AbstractLayout, missing: bool) -> Observations:
     table = Table(path, list(arrays), [np.asarray(array) for array in arrays.values()], lambda row: f"entry {row}")
     marks = ("NaN",) if missing else ()
-    return _read_matrix(table, layout, marks) if isinstance(layout, Matrix) else layout.read(table, marks)
+    if isinstance(layout, Matrix):
+        return _read_matrix(table, layout, marks)
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 1 or shape == (0,) for shape in shapes.values()):
+        message = f"{path}: a Wide or Long table needs arrays of one axis, equally long and not empty, got {shapes}."
+        raise ValueError(message)
+    return layout.read(table, marks)
 
 
 def _read_matrix(table: Table, layout: Matrix, missing: tuple[str, ...]) -> Observations:

@@ -105,23 +105,25 @@ class Long(AbstractLayout):
             instants,
             points,
             values,
-            sigma=self._deviations(table, value_unit, values.shape, (rows, sensors.reshape(-1))),
+            sigma=self._deviations(table, value_unit, values, (rows, sensors.reshape(-1)), missing),
             mask=_known(values),
             units={"time": time_unit, "position": position_units[0], "value": value_unit},
             origin=start,
         )
 
-    def _deviations(self, table: Table, unit: str | None, shape: tuple, where: tuple) -> np.ndarray | None:
+    def _deviations(
+        self, table: Table, unit: str | None, values: np.ndarray, where: tuple, missing: Collection[str]
+    ) -> np.ndarray | None:
         if self.sigma is None:
             return None
         if isinstance(self.sigma, float | int):
             return np.asarray(self.sigma, np.float64)
         column = as_column(self.sigma)
-        found, own = table.numbers(dataclasses.replace(column, to=None))
+        found, own = table.numbers(dataclasses.replace(column, to=None), missing)
         value = table.find(self.value)
-        deviations = np.full(shape, np.nan)
+        deviations = np.full(values.shape, np.nan)
         deviations[where] = convert_difference(found, own or value.unit, column.to or unit, table.find(column).label)
-        return np.where(np.isnan(deviations), 1.0, deviations)  # what was not measured does not count
+        return np.where(np.isnan(values), 1.0, deviations)  # what was not measured does not count
 
 
 def _known(values: np.ndarray) -> np.ndarray | None:

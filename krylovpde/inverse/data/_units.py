@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 _BRACKETS = re.compile(r"^(?P<name>.*?)\s*\[(?P<unit>[^\[\]]*)\]\s*$")
+# CF conventions and spreadsheets write powers without a sign: `m s-1`, `m3/d`.
+_POWER = re.compile(r"(?<=[A-Za-zµ])(-?\d+)\b")
 _NO_UNIT = ("", "-", "1")
 
 
@@ -68,7 +70,7 @@ def _quantity(unit: str, where: str) -> Any:
 
 
 def _named(unit: str) -> str:
-    return "dimensionless" if unit in _NO_UNIT else unit
+    return "dimensionless" if unit in _NO_UNIT else _POWER.sub(r"**\1", unit)
 
 
 @ft.cache
