@@ -1,12 +1,14 @@
 """One of several observations of a field, chosen by a number that may be traced."""
 
 import functools as ft
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from .._custom_types import ArrayOrNumPy
 from ._base import AbstractGrid
 from ._rows import AbstractRows, Rows
 
@@ -28,7 +30,9 @@ class OneOf(AbstractRows):
     choices: tuple[AbstractRows, ...]
     index: Int[Array, ""]
 
-    def __check_init__(self):
+    def __init__(self, choices: Sequence[AbstractRows], index: Int[ArrayOrNumPy, ""] | int):
+        self.choices = tuple(choices)
+        self.index = jnp.asarray(index)
         if len({(choice.grid, choice.dtype) for choice in self.choices}) != 1:
             message = f"`OneOf(choices=...)` must be observations of one grid and one dtype, got {self.choices}."
             raise ValueError(message)

@@ -1,6 +1,18 @@
 """From data to parameters: experiments, losses, parametrisations, regularisers and `fit`."""
 
 from .certificate import Finding as Finding, InversionWarning as InversionWarning, certify as certify
+from .data import (
+    AbstractLayout as AbstractLayout,
+    Column as Column,
+    Long as Long,
+    Matrix as Matrix,
+    Observations as Observations,
+    Wide as Wide,
+    from_xarray as from_xarray,
+    read_csv as read_csv,
+    read_netcdf as read_netcdf,
+    read_npz as read_npz,
+)
 from .experiment import (
     Experiment as Experiment,
     Experiments as Experiments,

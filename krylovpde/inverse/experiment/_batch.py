@@ -30,7 +30,27 @@ def solve_all(
         return jtu.tree_map(lambda leaf: jnp.broadcast_to(leaf, (num_runs, *jnp.shape(leaf))), run(stacked))
     if batch_size is None:
         return jax.lax.map(run, stacked)
-    return jax.lax.map(jax.checkpoint(run), stacked, batch_size=batch_size)
+    count, size = _evenly(num_runs, batch_size)
+    if count == 1:
+        return jax.vmap(run)(stacked)
+    # A remainder of another size would be a second program to compile, with memory of its own.
+    batches = jtu.tree_map(lambda leaf: _in_batches(leaf, count, size), stacked)
+    solutions = jax.lax.map(jax.checkpoint(jax.vmap(run)), batches)
+    return jtu.tree_map(lambda leaf: leaf.reshape(count * size, *leaf.shape[2:])[:num_runs], solutions)
+
+
+def _evenly(num_runs: int, batch_size: int) -> tuple[int, int]:
+    """How many batches of at most that size, and how large they are when all are equal."""
+    count = -(-num_runs // batch_size)
+    return count, -(-num_runs // count)
+
+
+def _in_batches(leaf: Array, count: int, size: int) -> Array:
+    """Runs in batches; the last run is repeated where they do not suffice."""
+    missing = count * size - leaf.shape[0]
+    widths = [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)
+    leaf = jnp.pad(leaf, widths, mode="edge") if missing else jnp.asarray(leaf)
+    return leaf.reshape(count, size, *leaf.shape[1:])
 
 
 @eqx.filter_jit

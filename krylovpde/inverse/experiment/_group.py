@@ -132,7 +132,7 @@ def _chosen(observers: list[Any]) -> list[Any]:
     if not isinstance(observers[0], AbstractRows) or all(observe == observers[0] for observe in observers):
         return observers
     choices = list(dict.fromkeys(observers))
-    return [OneOf(tuple(choices), jnp.asarray(choices.index(observe))) for observe in observers]
+    return [OneOf(choices, choices.index(observe)) for observe in observers]
 
 
 def _skeleton(run: Experiment) -> tuple:

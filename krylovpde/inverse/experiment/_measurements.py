@@ -90,7 +90,8 @@ def with_noise(
             "synthesise: give either `noise`, a standard deviation, or `fraction`, of the data's root mean square."
         )
         raise ValueError(message)
-    given = noise if fraction is None else fraction
+    given = noise if noise is not None else fraction
+    assert given is not None
     if is_concrete(given) and not bool(np.all(np.asarray(given) > 0)):
         message = f"synthesise: the noise must be positive, got {given}."
         raise ValueError(message)

@@ -33,7 +33,7 @@ class MemoryFormula(eqx.Module):
         """What so many runs side by side need."""
         return self.base + self.per_run * batch_size
 
-    def batch_size(self, memory: float) -> int:
+    def batch_size(self, memory: float | int) -> int:
         """The most runs that fit, at most all of them.
 
         **Raises:** `ValueError` where not even one fits.
@@ -52,7 +52,7 @@ class MemoryFormula(eqx.Module):
 def memory_formula(loss: Callable[[Any], Scalar] | _Batched, model: PyTree) -> MemoryFormula:
     """What a value and gradient of a loss need in memory, as a function of its experiments' `batch_size`.
 
-    The program is compiled for a batch of one run and of two, and XLA says what memory each needs: temporaries,
+    The program is compiled for batches of two and of four runs, and XLA says what memory each needs: temporaries,
     arguments and results. Nothing is run. The rest of a fit (an optimiser's history, other copies of the model) is not
     in it. XLA's buffers are what is planned; allocators may add some per cent.
 
@@ -77,16 +77,31 @@ def memory_formula(loss: Callable[[Any], Scalar] | _Batched, model: PyTree) -> M
         )
         raise TypeError(message)
     most = max(node.num_runs for node in runs)
-    one = _bytes_of(_with_batch_size(loss, 1), model)
-    two = _bytes_of(_with_batch_size(loss, 2), model) if most > 1 else one
-    return MemoryFormula(base=2 * one - two, per_run=two - one, num_runs=most)
+    low, high = _measured_at(most)
+    if low == high:
+        return MemoryFormula(base=_bytes_of(loss, model), per_run=0, num_runs=most)
+    least, more = (_bytes_of(_with_batch_size(loss, size), model) for size in (low, high))
+    per_run = (more - least) / (high - low)
+    return MemoryFormula(base=round(least - per_run * low), per_run=round(per_run), num_runs=most)
+
+
+def _measured_at(num_runs: int) -> tuple[int, int]:
+    """Two and four where there are enough runs for two batches of these.
+
+    A batch of one is compiled to another program: the axis of the batch is simplified away. For 16 runs of a diffusion
+    equation on 96² cells it needs 73 fields, batches of 2, 4, 8 and 16 need 69, 89, 133 and 224.
+    """
+    if num_runs == 1:
+        return 1, 1
+    high = min(4, max(2, -(-num_runs // 2)))
+    return (high + 1) // 2, high
 
 
 def batch_size_for(
     loss: Callable[[Any], Scalar] | _Batched,
     model: PyTree,
     *,
-    memory: float,
+    memory: float | int,
     report: Callable[[str], Any] | None = None,
 ) -> int:
     """How many runs to have side by side, so that a value and gradient fit into memory.
@@ -144,7 +159,7 @@ def _bytes_of(loss: PyTree, model: PyTree) -> int:
     return int(total - analysis.alias_size_in_bytes)
 
 
-def _readable(count: float) -> str:
+def _readable(count: float | int) -> str:
     for unit in ("B", "kB", "MB"):
         if abs(count) < 1000.0:
             return f"{count:.4g} {unit}"
