@@ -112,6 +112,9 @@ def axis_modes(grid: AbstractGrid, axis: int) -> tuple[np.ndarray, np.ndarray]:
     root = np.sqrt(measures)
     values, vectors = eigh_tridiagonal(diagonal / measures, -exchange / (root[:-1] * root[1:]))
     vectors = vectors / root[:, None]
-    # The constant is known: rounding would give it a tiny eigenvalue of either sign.
-    values[0], vectors[:, 0] = 0.0, 1 / np.sqrt(np.sum(measures))
+    # The constant is known: rounding would give it a tiny eigenvalue of either sign. The others are made orthogonal to
+    # it again, where widths over decades leave an error of 1e-8.
+    constant = np.full(grid.shape[axis], 1 / np.sqrt(np.sum(measures)))
+    vectors -= np.outer(constant, constant @ (measures[:, None] * vectors))
+    values[0], vectors[:, 0] = 0.0, constant
     return np.maximum(values, 0.0), vectors

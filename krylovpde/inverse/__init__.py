@@ -55,4 +55,9 @@ from .parameter import (
     parameter_table as parameter_table,
     value_of as value_of,
 )
-from .regulariser import BiLaplacian as BiLaplacian, Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .regulariser import (
+    BiLaplacian as BiLaplacian,
+    Gaussian as Gaussian,
+    Tikhonov as Tikhonov,
+    TotalVariation as TotalVariation,
+)
