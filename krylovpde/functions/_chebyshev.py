@@ -63,7 +63,7 @@ def _coefficients(function: Callable[[np.ndarray], np.ndarray], bound: float) ->
             return coefficients[: max(large[-1] + 1, 2)]
         degree *= 2
     message = (
-        "LaplacianFunctions: on a grid with a mask this function would need a Chebyshev series of more than "
-        f"{_MAX_DEGREE // 2} terms on [0, {bound:.3g}]. Take a shorter length, or a grid without a mask."
+        "LaplacianFunctions: on a grid with a mask or a very long axis this function would need a Chebyshev series of "
+        f"more than {_MAX_DEGREE // 2} terms on [0, {bound:.3g}]. Take a shorter length, or another grid."
     )
     raise ValueError(message)

@@ -7,9 +7,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
+from scipy.linalg import eigh_tridiagonal
 
 from ..grid import AbstractGrid, only_active
 from ._chebyshev import chebyshev_sum
+
+# Beyond this many cells the dense matrix of an axis is larger than a field needs: 32 MiB in double precision.
+_LONGEST_AXIS = 2048
 
 
 class LaplacianFunctions(eqx.Module):
@@ -18,9 +22,9 @@ class LaplacianFunctions(eqx.Module):
     The finite-volume Laplacian of a box is a sum of one matrix per axis, so its eigenvectors are products of
     eigenvectors of small symmetric tridiagonal matrices, whatever the widths of the cells (fast diagonalisation). A
     function costs `2 n Σ_i n_i` multiplications, is exact to rounding, and is linear in `u` for every derivative. On a
-    grid with a mask the eigenvectors are not products: there the function is a Chebyshev series with an error of 1e-12
-    relative to its largest value, and costs as many applications of a Laplacian as that takes (some ten times the
-    largest length over the smallest cell).
+    grid with a mask the eigenvectors are not products: there, and for axes of more than 2048 cells, the function is a
+    Chebyshev series with an error of 1e-12 relative to its largest value, and costs as many applications of a Laplacian
+    as that takes (some tens of times the largest length over the smallest cell).
 
     For smoothing, for inner products and their square roots, for solves with `I - ℓ² lap`, and for random fields.
 
@@ -63,7 +67,7 @@ class LaplacianFunctions(eqx.Module):
         **Returns:** a field, zero in cells that are not active.
         """
         u = only_active(self.grid, self.grid.check_field(u, "LaplacianFunctions.apply(u)"))
-        if self.grid.is_masked:
+        if self.grid.is_masked or max(self.grid.shape) > _LONGEST_AXIS:
             return chebyshev_sum(self.grid, self.lengths, function, u)
         vectors = [axis_modes(self.grid, axis)[1] for axis in range(self.grid.ndim)]
         measures = [self.grid.cell_measures(axis) for axis in range(self.grid.ndim)]
@@ -106,11 +110,11 @@ def axis_modes(grid: AbstractGrid, axis: int) -> tuple[np.ndarray, np.ndarray]:
     diagonal[:-1] += exchange
     diagonal[1:] += exchange
     root = np.sqrt(measures)
-    matrix = np.diag(diagonal / measures)
-    off = -exchange / (root[:-1] * root[1:])
-    matrix += np.diag(off, 1) + np.diag(off, -1)
-    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = eigh_tridiagonal(diagonal / measures, -exchange / (root[:-1] * root[1:]))
     vectors = vectors / root[:, None]
-    # The constant is known: rounding would give it a tiny eigenvalue of either sign.
-    values[0], vectors[:, 0] = 0.0, 1 / np.sqrt(np.sum(measures))
+    # The constant is known: rounding would give it a tiny eigenvalue of either sign. The others are made orthogonal to
+    # it again, where widths over decades leave an error of 1e-8.
+    constant = np.full(grid.shape[axis], 1 / np.sqrt(np.sum(measures)))
+    vectors -= np.outer(constant, constant @ (measures[:, None] * vectors))
+    values[0], vectors[:, 0] = 0.0, constant
     return np.maximum(values, 0.0), vectors

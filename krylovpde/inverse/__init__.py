@@ -94,4 +94,9 @@ from .weight import (
     WeightResult as WeightResult,
     choose_weight as choose_weight,
     starting_weight as starting_weight,
+from .regulariser import (
+    BiLaplacian as BiLaplacian,
+    Gaussian as Gaussian,
+    Tikhonov as Tikhonov,
+    TotalVariation as TotalVariation,
 )

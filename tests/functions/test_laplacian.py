@@ -9,6 +9,7 @@ from scipy.linalg import funm
 
 import krylovpde as kp
 from krylovpde.functions import LaplacianFunctions
+from krylovpde.functions._laplacian import axis_modes
 from tests.helpers import dense
 
 _X, _Y = kp.Grid((9, 7), (0.0, 0.0), (1.0, 1.0)).coordinates
@@ -84,6 +85,23 @@ def test_derivatives_are_transposes(name, key):
     u, w = jr.normal(key, (2, *grid.shape))
     (pulled,) = jax.jit(lambda w: jax.vjp(smooth, u)[1](w))(w)
     np.testing.assert_allclose(jnp.vdot(pulled, u), jnp.vdot(w, smooth(u)), rtol=1e-10)
+
+
+def test_modes_are_orthonormal_where_widths_range_over_decades():
+    grid = kp.RadialGrid(np.geomspace(1e-2, 1e4, 101), dimension=2)
+    values, vectors = axis_modes(grid, 0)
+    np.testing.assert_allclose(vectors.T @ (grid.cell_volumes[:, None] * vectors), np.eye(100), atol=1e-12)
+    assert values[0] == 0.0
+    assert np.all(values[1:] > 0)
+
+
+def test_a_very_long_axis_takes_the_series(key):
+    grid = kp.Grid((2100,), (0.0,), (1.0,))
+    operator = LaplacianFunctions(grid, 0.002)
+    u = jr.normal(key, grid.shape)
+    solved = operator.apply(lambda x: 1 / (1 + x), u)
+    again = solved - 0.002**2 * kp.Laplacian(grid).mv(solved)
+    np.testing.assert_allclose(again, u, atol=1e-9)
 
 
 @pytest.mark.bad_input

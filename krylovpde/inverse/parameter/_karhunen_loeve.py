@@ -20,8 +20,8 @@ class KarhunenLoeve(AbstractParameter):
     r"""`value = mean + Σ_k raw_k b_k`: a random field by its modes of largest variance.
 
     The modes are eigenvectors of a covariance times the square roots of their eigenvalues, so independent standard
-    normal `raw` numbers give a field of that covariance, cut off: `½ Σ raw²` (`Tikhonov` of order 0, or the report of
-    a posterior) is the matching penalty. `basis.captured` is the part of the variance that the cut leaves.
+    normal `raw` numbers give a field of that covariance, cut off, and `Gaussian(lambda model: model.field.raw)` is the
+    penalty that goes with it. `basis.captured` is the part of the variance that the cut leaves.
 
     `with_value` is the least-squares projection on the modes, weighted with the cells' volumes.
 

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
-from scipy.interpolate import BSpline
 
 from ...functions._laplacian import along_axes
 from ...grid import AbstractGrid
@@ -86,6 +85,8 @@ def _shape(coarse: AbstractGrid, degree: int) -> tuple[int, ...]:
 
 @ft.lru_cache(maxsize=32)
 def _matrices(coarse: AbstractGrid, grid: AbstractGrid, degree: int) -> tuple[np.ndarray, ...]:
+    from scipy.interpolate import BSpline  # half of a second to import, for those who use it
+
     def matrix(edges: np.ndarray, centres: np.ndarray) -> np.ndarray:
         # The outermost knots stand degree + 1 times: the splines end at the walls, without conditions there.
         knots = np.concatenate([[edges[0]] * degree, edges, [edges[-1]] * degree])

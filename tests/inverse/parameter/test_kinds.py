@@ -147,6 +147,12 @@ def test_with_value_works_under_jit(key):
     )
 
 
+def test_what_is_printed_is_short():
+    for kind in ("zones", "cells", "matern", "layers"):
+        make, shape = KINDS[kind]
+        assert len(repr(make(jnp.zeros(shape)))) < 2500
+
+
 def test_fixed_has_no_leaves_and_no_derivative():
     fixed = Fixed([1, 2])
     assert jax.tree.leaves(fixed) == []

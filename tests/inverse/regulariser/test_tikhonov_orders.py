@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from krylovpde.grid import Grid, RadialGrid
-from krylovpde.inverse import BiLaplacian, LeastSquares, Tikhonov, TotalVariation
+from krylovpde.inverse import BiLaplacian, Gaussian, LeastSquares, Tikhonov, TotalVariation
 
 
 def _identity(model):
@@ -157,6 +157,16 @@ def test_a_regularised_estimate_converges(name):
     changes = [np.max(np.abs(a - b)) / scale for a, b in it.pairwise(estimates)]
     assert changes[1] < 0.5 * changes[0]
     assert changes[1] < 0.02
+
+
+def test_gaussian_priors_of_numbers():
+    model = {"a": jnp.asarray([1.0, 3.0]), "b": jnp.asarray(2.0, jnp.float32)}
+    prior = Gaussian(_identity, standard_deviation=0.5, reference=1.0, weight=3.0)
+    np.testing.assert_allclose(prior.residual(model)["a"], np.sqrt(3) * np.array([0.0, 4.0]), rtol=1e-14)
+    assert prior.residual(model)["b"].dtype == jnp.float32
+    several = Gaussian(lambda m: m["a"], np.array([0.1, 2.0]), np.array([0.9, 5.0]))
+    assert several(model) == pytest.approx(0.5 * (1 + 1))
+    assert several.reduced_misfit(model, several(model)) is None
 
 
 @pytest.mark.bad_input
