@@ -297,6 +297,8 @@ def test_the_entrance_refuses_what_makes_no_sense():
         choose_weight(_data_loss(), _field, _START, _OPTIMISER, Cooling(1.0))
     with pytest.raises(ValueError, match="does not know its misfit"):
         _choose(Cooling(1.0), data=Slope())
+    with pytest.raises(ValueError, match="a checkpoint belongs to one fit"):
+        _choose(Cooling(1.0), checkpoint="fit.npz")
     with pytest.raises(ValueError, match="has no data"):
         _choose(GCV(_WEIGHTS), data=Slope())
     rough = TotalVariation(_GRID, _field, 1.0, edge=1.0)

@@ -7,7 +7,6 @@ import jax
 import lineax as lx
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
-from scipy.interpolate import CubicSpline
 
 from ._base import AbstractWeightRule, as_weights, at_the_end
 from ._influence import exact_trace, num_real_data, probed_trace
@@ -107,6 +106,8 @@ class GCV(AbstractWeightRule):
 def _least(path: WeightPath) -> float | None:
     """Where the spline through the logarithm of the finite values of V is least."""
     finite = sorted((p for p in path.points if np.isfinite(p.criterion) and p.criterion > 0), key=lambda p: p.weight)
+    from scipy.interpolate import CubicSpline  # here, since importing it takes a while, and few need it
+
     if len(finite) < 2:
         return finite[0].weight if finite else None
     knots = np.log([point.weight for point in finite])
