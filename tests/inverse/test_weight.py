@@ -160,6 +160,13 @@ def test_random_probes_estimate_the_trace(key):
     assert not np.allclose(found, expected, rtol=1e-6)
 
 
+def test_weights_without_a_trace_do_not_count(key):
+    result = _choose(GCV(np.geomspace(1e-4, 1.0, 5), 64, key, rtol=1e-8, max_steps=1))
+    assert result.failed
+    assert np.all(np.isnan(result.path.criterion))
+    assert "5 of 5 weights do not count: their conjugate gradients did not converge" in result.reason
+
+
 def test_gcv_counts_data_that_are_there():
     sigma = np.where(np.arange(_NUM_DATA) % 3 == 0, np.inf, _NOISE)
     result = _choose(GCV(np.geomspace(1e-3, 1.0, 5)), data=_data_loss(sigma))
@@ -290,6 +297,8 @@ def test_the_entrance_refuses_what_makes_no_sense():
         choose_weight(_data_loss(), _field, _START, _OPTIMISER, Cooling(1.0))
     with pytest.raises(ValueError, match="does not know its misfit"):
         _choose(Cooling(1.0), data=Slope())
+    with pytest.raises(ValueError, match="a checkpoint belongs to one fit"):
+        _choose(Cooling(1.0), checkpoint="fit.npz")
     with pytest.raises(ValueError, match="has no data"):
         _choose(GCV(_WEIGHTS), data=Slope())
     rough = TotalVariation(_GRID, _field, 1.0, edge=1.0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from ..loss import AbstractDataLoss, AbstractLoss, Total
 from ._residuals import Residuals, ResidualSummary
@@ -188,8 +188,9 @@ def _expected(count: int, num_parameters: float, numbers_each: int) -> tuple[flo
     size = numbers_each * count
     if size <= num_parameters:
         return (0.0, float("inf"))
-    low, high = chi2.interval(0.99, size - num_parameters)
-    return (float(low) / size, float(high) / size)
+    # `chdtri` is the inverse of the probability that χ² is larger.
+    low, high = (float(chdtri(size - num_parameters, above)) / size for above in (0.995, 0.005))
+    return (low, high)
 
 
 def _numbers_each(parts: Sequence[Residuals]) -> int:

@@ -39,7 +39,8 @@ def choose_weight(
     - `optimiser`: as for `fit`. It should converge: a path of half-finished fits has no corner and no minimum.
     - `rule`: `Cooling(...)`, `LCurve(...)` or `GCV(...)`.
     - `tell`: called with each `WeightPoint`; `print` writes a line, `None` is silent.
-    - `fit_options`: of `fit`: `stop`, `max_iterations`, `trainable`, `progress` (here `None`, if not given), ...
+    - `fit_options`: of `fit`: `stop`, `max_iterations`, `trainable`, `progress` (here `None`, if not given), ... but no
+        `checkpoint`, which belongs to a single fit.
 
     **Returns:** a `WeightResult` of weight, fit and path; `kp.plot.l_curve` draws it.
 
@@ -55,5 +56,11 @@ def choose_weight(
     if not isinstance(rule, AbstractWeightRule):
         message = f"choose_weight: rule must be Cooling(...), LCurve(...) or GCV(...), got {rule!r}."
         raise TypeError(message)
+    if fit_options.get("checkpoint") is not None:
+        message = (
+            "choose_weight: a checkpoint belongs to one fit, and each weight makes another, which would go on from the "
+            "end of the last. Choose the weight, then fit with it: fit(data_loss + result.weight * penalty, ...)."
+        )
+        raise ValueError(message)
     options = {"progress": None, **fit_options}
     return rule.search(RegularisedProblem(data_loss, penalty, optimiser, options, tell), model)

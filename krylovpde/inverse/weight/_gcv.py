@@ -7,12 +7,16 @@ import jax
 import lineax as lx
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
-from scipy.interpolate import CubicSpline
 
 from ._base import AbstractWeightRule, as_weights, at_the_end
 from ._influence import exact_trace, num_real_data, probed_trace
 from ._path import WeightPath, WeightResult, chosen
 from ._problem import RegularisedProblem
+
+_LOST = (
+    "their conjugate gradients did not converge. Use probes=None, a larger max_steps, or double precision and solves "
+    "that are tighter than rtol"
+)
 
 
 class GCV(AbstractWeightRule):
@@ -37,7 +41,8 @@ class GCV(AbstractWeightRule):
     - `key`: for the probes.
     - `rtol`: relative residual of the conjugate gradients.
     - `max_steps`: of the conjugate gradients, `None` for lineax's ten times the number of unknowns. A step costs one
-        product with `J` and one with `Jᵀ`.
+        product with `J` and one with `Jᵀ`. Where they do not converge (small weights in single precision), the weight
+        does not count, and the reason says so.
 
     **Raises:** `ValueError` for fewer or non-positive weights, or probes without a key; `TypeError`, in the search, for
     penalties that are not sums of squares.
@@ -75,19 +80,21 @@ class GCV(AbstractWeightRule):
 
         def function(at: PyTree, weight: float, misfit: float) -> float:
             undecided = 1.0 - self._trace(problem, at, weight) / num_data
-            return misfit / undecided**2 if undecided > 0 else np.inf
+            return np.inf if undecided <= 0 else misfit / undecided**2
 
         scored = dataclasses.replace(problem, criterion=function)
         path = scored.sweep(np.asarray(self.weights), model)
         best = _least(path)
+        lost = np.count_nonzero(np.isnan(path.criterion))
+        told = f"; {lost} of {len(path)} weights do not count: {_LOST}" if lost else ""
         if best is None:
-            reason = "V is not finite: the model has as many parameters as there are data. Use larger weights"
-            return chosen(path[0], path, reason, failed=True)
+            reason = "V is not finite: are there as many parameters as data? Use larger weights"
+            return chosen(path[0], path, reason + told, failed=True)
         path = path.append(scored.visit(best, path.nearest(best).fit.model))
         end = at_the_end(best, path.weight[:-1])
         noise = np.sqrt(path[-1].criterion)
         reason = f"V is least here; the noise is about {noise:.3g} sigma" if end is None else f"V is least {end}"
-        return chosen(path[-1], path, reason, failed=end is not None)
+        return chosen(path[-1], path, reason + told, failed=end is not None)
 
     def _trace(self, problem: RegularisedProblem, model: PyTree, weight: float) -> float:
         if self.probes is None or self.key is None:
@@ -99,6 +106,8 @@ class GCV(AbstractWeightRule):
 def _least(path: WeightPath) -> float | None:
     """Where the spline through the logarithm of the finite values of V is least."""
     finite = sorted((p for p in path.points if np.isfinite(p.criterion) and p.criterion > 0), key=lambda p: p.weight)
+    from scipy.interpolate import CubicSpline  # here, since importing it takes a while, and few need it
+
     if len(finite) < 2:
         return finite[0].weight if finite else None
     knots = np.log([point.weight for point in finite])

@@ -36,7 +36,7 @@ def exact_trace(problem: RegularisedProblem, model: PyTree, weight: float) -> fl
 def probed_trace(
     problem: RegularisedProblem, model: PyTree, weight: float, keys: Array, solver: lx.AbstractLinearSolver
 ) -> float:
-    """The same by random vectors of ±1, one for each key."""
+    """The same by random vectors of ±1, one for each key; NaN where conjugate gradients do not converge."""
     free, fixed = eqx.partition(model, problem.trainable)
     return float(_probed_trace(_Linearised(problem, fixed, weight), free, keys, solver))
 
@@ -106,7 +106,8 @@ def _probed_trace(linearised: _Linearised, free: PyTree, keys: Array, solver: lx
 
     def quadratic(key: PRNGKeyArray) -> Scalar:
         seen = pullback(jax.random.rademacher(key, residual.shape, residual.dtype))[0]
-        return jnp.vdot(seen, lx.linear_solve(operator, seen, solver).value)
+        solution = lx.linear_solve(operator, seen, solver, throw=False)
+        return jnp.where(solution.result == lx.RESULTS.successful, jnp.vdot(seen, solution.value), jnp.nan)
 
     # One after the other: side by side, all would take the steps of the slowest.
     return jnp.mean(jax.lax.map(quadratic, keys))

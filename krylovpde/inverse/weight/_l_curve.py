@@ -5,7 +5,6 @@ import itertools
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float, PyTree
-from scipy.interpolate import CubicSpline
 
 from ._base import AbstractWeightRule, as_weights, at_the_end
 from ._path import WeightPath, WeightResult, chosen
@@ -66,6 +65,8 @@ def curvature_along(path: WeightPath) -> tuple[Float[np.ndarray, " samples"], Fl
 
     In the first and the last interval a spline knows the curve from one side only.
     """
+    from scipy.interpolate import CubicSpline  # here, since importing it takes a while, and few need it
+
     usable = [p for p in path.points if p.misfit > 0 and p.penalty > 0 and np.isfinite([p.misfit, p.penalty]).all()]
     points = sorted(usable, key=lambda point: point.weight)
     if len(points) < 5:
