@@ -77,7 +77,12 @@ from .parameter import (
     parameter_table as parameter_table,
     value_of as value_of,
 )
-from .regulariser import BiLaplacian as BiLaplacian, Tikhonov as Tikhonov, TotalVariation as TotalVariation
+from .regulariser import (
+    BiLaplacian as BiLaplacian,
+    Gaussian as Gaussian,
+    Tikhonov as Tikhonov,
+    TotalVariation as TotalVariation,
+)
 from .report import (
     ResidualReport as ResidualReport,
     Residuals as Residuals,
@@ -94,9 +99,4 @@ from .weight import (
     WeightResult as WeightResult,
     choose_weight as choose_weight,
     starting_weight as starting_weight,
-from .regulariser import (
-    BiLaplacian as BiLaplacian,
-    Gaussian as Gaussian,
-    Tikhonov as Tikhonov,
-    TotalVariation as TotalVariation,
 )
