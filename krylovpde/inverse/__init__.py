@@ -23,13 +23,17 @@ from .experiment import (
     memory_formula as memory_formula,
 )
 from .fitting import (
+    LBFGS as LBFGS,
     AbstractProgress as AbstractProgress,
     AbstractStop as AbstractStop,
     Bar as Bar,
+    Checkpoint as Checkpoint,
     Discrepancy as Discrepancy,
     FitResult as FitResult,
+    GaussNewton as GaussNewton,
     GradientNorm as GradientNorm,
     History as History,
+    LinearisedUncertainty as LinearisedUncertainty,
     Lines as Lines,
     MaxIterations as MaxIterations,
     MaxSeconds as MaxSeconds,
@@ -37,6 +41,7 @@ from .fitting import (
     Silent as Silent,
     Stagnation as Stagnation,
     fit as fit,
+    linearised_uncertainty as linearised_uncertainty,
 )
 from .inner_product import (
     H1 as H1,
@@ -60,6 +65,7 @@ from .parameter import (
     AbstractParameter as AbstractParameter,
     ActiveCells as ActiveCells,
     Bounded as Bounded,
+    Box as Box,
     DenseBasis as DenseBasis,
     Fixed as Fixed,
     InInnerProduct as InInnerProduct,
@@ -73,6 +79,7 @@ from .parameter import (
     Spline as Spline,
     TensorBasis as TensorBasis,
     Zones as Zones,
+    bounds_of as bounds_of,
     named_parameters as named_parameters,
     parameter_table as parameter_table,
     value_of as value_of,

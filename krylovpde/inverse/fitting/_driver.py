@@ -13,6 +13,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from ..loss import AbstractLoss
+from ._bounds import Bounds
 
 State = TypeVar("State")
 
@@ -24,10 +25,12 @@ class Objective(eqx.Module):
 
     - `loss`: a scalar function of a model.
     - `fixed`: the model with `None` where the free parameters are.
+    - `bounds`: the limits of the free parameters.
     """
 
     loss: Callable[[Any], Scalar]
     fixed: PyTree
+    bounds: Bounds = Bounds()
 
     def __call__(self, parameters: PyTree) -> Scalar:
         return self.loss(eqx.combine(parameters, self.fixed))
@@ -48,7 +51,8 @@ class Point(eqx.Module):
     """Where an iteration ended.
 
     `accepted` is false where the parameters did not move; `stuck` where the optimiser cannot go on from here;
-    `converged` where its own criterion is met.
+    `converged` where its own criterion is met. `gradient_norm` leaves out what pushes against a limit. The products are
+    those with the Jacobian of the residual and with its transpose, of an optimiser that makes them one by one.
     """
 
     parameters: PyTree
@@ -58,13 +62,27 @@ class Point(eqx.Module):
     accepted: Bool[Array, ""]
     stuck: Bool[Array, ""]
     converged: Bool[Array, ""]
+    jacobian_products: Int[Array, ""] | int = 0
+    transposed_products: Int[Array, ""] | int = 0
 
 
 class AbstractDriver(eqx.Module, Generic[State]):
-    """Drives one library's optimisers."""
+    """Drives one library's optimisers, or is an optimiser itself. Everything in a state that changes is an array."""
 
     #: What to say of a point that is stuck.
     stuck_reason: eqx.AbstractClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The optimiser's name, for messages and checkpoints."""
+
+    @abc.abstractmethod
+    def check(self, objective: Objective, parameters: PyTree):
+        """Refuse what this optimiser cannot do. Nothing is evaluated.
+
+        **Raises:** `TypeError` or `ValueError`.
+        """
 
     @abc.abstractmethod
     def init(self, objective: Objective, parameters: PyTree) -> State:
@@ -79,18 +97,21 @@ class AbstractDriver(eqx.Module, Generic[State]):
         """Where the state stands. Costs no solve where the optimiser keeps value and gradient."""
 
 
-def euclidean_norm(tree: PyTree[Array]) -> Scalar:
-    """`sqrt(Σ|x|²)` over the leaves of a pytree."""
-    parts = [jnp.sum(jnp.real(leaf * jnp.conj(leaf))) for leaf in jtu.tree_leaves(tree)]
-    return jnp.sqrt(sum(parts[1:], parts[0]))
+def check_residual(objective: Objective, name: str):
+    """Refuse a loss that is no sum of squares, for an optimiser that needs the squares."""
+    if not hasattr(objective.loss, "residual"):
+        message = (
+            f"fit: {name} is a least-squares solver and needs a loss with a residual, but got "
+            f"{type(objective.loss).__name__}. Use kp.inverse.LeastSquares, or a minimiser such as kp.inverse.LBFGS()."
+        )
+        raise TypeError(message)
 
 
-def all_finite(*trees: PyTree[Array]) -> Bool[Array, ""]:
-    """Whether every number of every tree is finite."""
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jtu.tree_leaves(trees)]
-    return jnp.all(jnp.stack(finite))
-
-
-def select(condition: Bool[Array, ""], if_true: PyTree[Array], if_false: PyTree[Array]) -> PyTree[Array]:
-    """One tree or the other, leaf by leaf."""
-    return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+def check_real(parameters: PyTree, name: str):
+    """Refuse complex unknowns, for an optimiser that does not know what a gradient is there."""
+    if any(jnp.iscomplexobj(leaf) for leaf in jtu.tree_leaves(parameters)):
+        message = (
+            f"fit: {name} takes real unknowns, but a free leaf of the model is complex. Hold its real and imaginary "
+            "part as two leaves."
+        )
+        raise TypeError(message)

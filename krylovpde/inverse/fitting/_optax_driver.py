@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
-from ._driver import AbstractDriver, Objective, Point, all_finite, euclidean_norm, select
+from ._driver import AbstractDriver, Objective, Point
+from ._tree import all_finite, equal, euclidean_norm, select
 
 # A step into a region where the loss is not finite is halved so often; 2⁻¹⁰ of a step is no step.
 _MAX_HALVINGS = 10
@@ -30,12 +31,30 @@ class OptaxDriver(AbstractDriver[OptaxState]):
 
     A trial whose loss or gradient is not finite is not taken: the step is halved until it is, and where that does not
     help the parameters stay and the point is stuck. Transformations that search do their own halving.
+
+    Within bounds every trial is projected: projected gradient descent, and its usual analogue for the others.
     """
 
     optimiser: Any
     stuck_reason: ClassVar[str] = (
         "no step along the optimiser's direction has a finite loss and gradient, or its line search found none"
     )
+
+    @property
+    def name(self) -> str:
+        return "optax"
+
+    def check(self, objective: Objective, parameters: PyTree):
+        optax = import_optax()
+        if not objective.bounds.exist:
+            return
+        # A transformation that searches a line has been where its step ends; projected, it ends elsewhere.
+        if _find_search(optax, jax.eval_shape(self.optimiser.init, parameters)) is not None:
+            message = (
+                "fit: the model has a kp.inverse.Box, but the optax optimiser searches along a line that knows no "
+                "limits. Use kp.inverse.LBFGS() in place of optax.lbfgs(), or an optimiser without a line search."
+            )
+            raise ValueError(message)
 
     def init(self, objective: Objective, parameters: PyTree) -> OptaxState:
         value, gradient = jax.value_and_grad(objective)(parameters)
@@ -60,7 +79,7 @@ class OptaxDriver(AbstractDriver[OptaxState]):
             trial = _Trial(parameters, searched.value, searched.grad, searched.info.num_linesearch_steps)
         else:
             trial = _halve_until_finite(objective, state.parameters, updates)
-        moved = jnp.logical_not(_equal(trial.parameters, state.parameters))
+        moved = jnp.logical_not(equal(trial.parameters, state.parameters))
         accepted = moved & all_finite(trial.value, trial.gradient)
         kept = (state.parameters, state.value, state.gradient)
         taken = (trial.parameters, trial.value.astype(state.value.dtype), trial.gradient)
@@ -71,7 +90,7 @@ class OptaxDriver(AbstractDriver[OptaxState]):
         return Point(
             state.parameters,
             state.value,
-            euclidean_norm(state.gradient),
+            euclidean_norm(objective.bounds.reduced(state.parameters, state.gradient)),
             state.evaluations,
             state.accepted,
             stuck=jnp.logical_not(state.accepted),
@@ -93,7 +112,7 @@ def _halve_until_finite(objective: Objective, parameters: PyTree, updates: PyTre
         scale = [jnp.asarray(0.5, leaf.dtype) ** trial.evaluations for leaf in jtu.tree_leaves(updates)]
         shrunk = [leaf * factor for leaf, factor in zip(jtu.tree_leaves(updates), scale, strict=True)]
         update = jtu.tree_unflatten(jtu.tree_structure(updates), shrunk)
-        candidate = jtu.tree_map(lambda p, u: (p + u).astype(p.dtype), parameters, update)
+        candidate = objective.bounds.project(jtu.tree_map(lambda p, u: (p + u).astype(p.dtype), parameters, update))
         value, gradient = jax.value_and_grad(objective)(candidate)
         return _Trial(candidate, value, gradient, trial.evaluations + 1)
 
@@ -114,11 +133,6 @@ def _find_search(optax: Any, optimiser_state: PyTree) -> Any:
     leaves = jtu.tree_leaves(optimiser_state, is_leaf=lambda node: isinstance(node, kinds))
     found = [leaf for leaf in leaves if isinstance(leaf, kinds)]
     return found[-1] if found else None
-
-
-def _equal(first: PyTree[Array], second: PyTree[Array]) -> Bool[Array, ""]:
-    same = jtu.tree_map(lambda a, b: jnp.all(a == b), first, second)
-    return jnp.all(jnp.stack(jtu.tree_leaves(same)))
 
 
 def import_optax() -> Any:

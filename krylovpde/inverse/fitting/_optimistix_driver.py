@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from ..loss import half_sum_of_squares
-from ._driver import AbstractDriver, Objective, Point, all_finite, euclidean_norm
+from ._driver import AbstractDriver, Objective, Point, check_residual
+from ._tree import all_finite, equal, euclidean_norm
 
 
 class OptimistixState(eqx.Module):
@@ -42,6 +42,20 @@ class OptimistixDriver(AbstractDriver[OptimistixState]):
         "the optimistix solver could not go on: its parameters or its linear solve are not finite"
     )
 
+    @property
+    def name(self) -> str:
+        return f"optimistix.{type(self.solver).__name__}"
+
+    def check(self, objective: Objective, parameters: PyTree):
+        if isinstance(self.solver, optx.AbstractLeastSquaresSolver):
+            check_residual(objective, self.name)
+        if objective.bounds.exist:
+            message = (
+                f"fit: {self.name} knows no limits, but the model has a kp.inverse.Box. Use kp.inverse.GaussNewton(), "
+                "kp.inverse.LBFGS() or an optax optimiser without a line search; or kp.inverse.Bounded instead."
+            )
+            raise ValueError(message)
+
     def init(self, objective: Objective, parameters: PyTree) -> OptimistixState:
         function = _function(self.solver)
         out, aux = eqx.filter_eval_shape(function, parameters, objective)
@@ -54,8 +68,7 @@ class OptimistixDriver(AbstractDriver[OptimistixState]):
         parameters, solver_state, _ = self.solver.step(
             _function(self.solver), state.parameters, objective, self.options, state.solver_state, frozenset()
         )
-        same = [jnp.all(a == b) for a, b in zip(*map(jtu.tree_leaves, (parameters, state.parameters)), strict=True)]
-        moved = jnp.logical_not(jnp.all(jnp.stack(same)))
+        moved = jnp.logical_not(equal(parameters, state.parameters))
         return OptimistixState(parameters, solver_state, state.evaluations + 1, moved)
 
     def point(self, objective: Objective, state: OptimistixState) -> Point:

@@ -4,6 +4,7 @@ from ._active_cells import ActiveCells as ActiveCells
 from ._base import AbstractParameter as AbstractParameter, value_of as value_of
 from ._basis import AbstractBasis as AbstractBasis, DenseBasis as DenseBasis, TensorBasis as TensorBasis
 from ._bounded import Bounded as Bounded
+from ._box import Box as Box, bounds_of as bounds_of
 from ._fixed import Fixed as Fixed
 from ._in_inner_product import InInnerProduct as InInnerProduct
 from ._interpolated import Interpolated as Interpolated
