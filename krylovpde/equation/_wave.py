@@ -60,8 +60,8 @@ class Wave(AbstractEquation):
     `k` along an axis with cells of width `h`; with `accuracy=4`, nine points, by `(kh)⁴/180` where the density is
     constant. One per cent takes 13 cells per wavelength or 5. An application costs up to twice as much, and the largest
     frequency, to which a solve's applications are proportional, is 15 % higher. `accuracy=4` is for uniform grids all
-    of whose cells are active, and for walls that are `Neumann()`, `Dirichlet()` (both by mirror images, without boundary
-    values), `Periodic()` or absorbing; in an absorbing layer the stencil passes into that of second order.
+    of whose cells are active, and for walls that are `Neumann()`, `Dirichlet()` (both by mirror images, without
+    boundary values), `Periodic()` or absorbing; in a layer the stencil passes into that of second order.
     """
 
     grid: AbstractGrid

@@ -199,11 +199,12 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
 
 
 def second_order_part(operator: FluxOperator) -> FluxOperator:
-    """The operator without the bending of its axes, which is negative semidefinite: `A <= second_order_part(A)`."""
+    """The operator without the bending of its axes.
+
+    That is negative semidefinite, so `A <= second_order_part(A)`.
+    """
     faces = tuple(axis._replace(bending=None, held=None) for axis in operator.faces)
-    return FluxOperator(
-        operator.grid, faces, operator.diagonal, operator.scale, operator.periodic, operator.transposed
-    )
+    return FluxOperator(operator.grid, faces, operator.diagonal, operator.scale, operator.periodic, operator.transposed)
 
 
 def row_sums(operator: FluxOperator) -> Array:
@@ -241,6 +242,9 @@ def _axis_entries(faces: FaceCoefficients, axis: int, periodic: bool, shape, dty
         rows[offset - 1] = rows[offset - 1] - above if offset - 1 in rows else -above
     if held is not None:
         rows[0] = rows[0] + held
+    for offset in (offset for offset in tuple(rows) if periodic and offset and offset % shape[axis] == 0):
+        # Around an axis of one or two cells a neighbour is the cell itself.
+        rows[0], rows[offset] = rows[0] + rows[offset], jnp.zeros_like(rows[offset])
     return rows
 
 

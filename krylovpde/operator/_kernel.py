@@ -79,7 +79,7 @@ def shifted(values: Values, axis: int, offset: int, periodic: bool) -> Values:
 
 
 def without_bending(coefficients: FaceCoefficients, axis: int, periodic: bool) -> tuple[FaceCoefficients, Any]:
-    """The same flux from couplings of first and second neighbours, and what a held wall adds to the diagonal, or `None`.
+    """The same flux from couplings of first and second neighbours, and what a held wall adds to the diagonal.
 
     With `m` the bending and `b_j = m_j (g_j - g_{j-1})` in the cells, the flux has `b_j - b_{j+1}` besides. Where a
     wall holds the field at zero, the jump across it, from the mirror image, is `held u`; for the second difference `L`
