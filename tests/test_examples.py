@@ -95,7 +95,8 @@ def test_fisher_kpp_is_certified():
 @pytest.mark.slow
 def test_the_semilinear_gallery(tmp_path):
     figure = tmp_path / "semilinear.png"
-    run = _run("semilinear/gallery.py", "--figure", figure, "--size", 48)
+    # Kuramoto and Sivashinsky's equation blows up on 64 cells: its shortest modes are hardly damped.
+    run = _run("semilinear/gallery.py", "--figure", figure, "--size", 80)
     assert run.returncode == 0, run.stderr
     assert figure.stat().st_size > 10_000
     # On so few cells the front of Burgers is two cells wide, and that of porous Fisher half of one.

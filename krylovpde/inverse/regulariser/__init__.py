@@ -4,5 +4,6 @@ Each takes `field(model)`, the field that it speaks of, for example `lambda mode
 weighted by the grid's volumes, so `weight` keeps its meaning when the grid is refined.
 """
 
+from ._bi_laplacian import BiLaplacian as BiLaplacian
 from ._tikhonov import Tikhonov as Tikhonov
 from ._total_variation import TotalVariation as TotalVariation
