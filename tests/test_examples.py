@@ -265,3 +265,26 @@ def test_column_tracer_says_what_is_missing(tmp_path):
         assert "figure 7-3a of the CXTFIT manual" in run.stderr
         assert "--data DIR" in run.stderr
         assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (_DATA / "marmousi2").is_dir(), reason=f"the model is not in {_DATA.name}/")
+def test_marmousi_in_small(tmp_path):
+    """A corner of the model: the misfit falls, the memory is told."""
+    figure = tmp_path / "marmousi.png"
+    run = _run("marmousi.py", "--data", _DATA, "--folder", tmp_path, "--figure", figure, "--small", "--batch", 2)
+    assert run.returncode == 0, run.stderr
+    losses = [float(loss) for loss in re.findall(r"^ *[01] +loss ([\d.e+-]+)", run.stdout, re.MULTILINE)]
+    assert len(losses) == 4
+    assert losses[1] < losses[0]
+    assert losses[3] < losses[2]
+    assert "memory = " in run.stdout
+    assert figure.stat().st_size > 10_000
+
+
+def test_marmousi_says_what_is_missing(tmp_path):
+    run = _run("marmousi.py", "--data", tmp_path)
+    assert run.returncode == 1
+    assert "marmousi2/marmousi_vp_20m_176x851.bin" in run.stderr
+    assert "AzureClusterlessHPC.jl" in run.stderr
+    assert "Traceback" not in run.stderr
