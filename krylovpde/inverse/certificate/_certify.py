@@ -23,6 +23,8 @@ def certify(
 ) -> list[Finding]:
     """Look for three mistakes that no error message tells of, and warn. No equation is solved for it.
 
+    [`krylovpde.inverse.fit`][] does this by itself.
+
     - **tolerance**: the solver may be wrong by more than the data are: `rtol` times the size of the state (the root
         mean square of the data, or of the initial state where that is larger) is more than a third of most data's
         `sigma`. The fit then stops at the solver's errors, not at the noise. Seen in experiments that a loss predicts
@@ -49,10 +51,23 @@ def certify(
 
     **Returns:** the findings; none, if nothing was found. Each is also a warning, an `InversionWarning`.
     """
+    findings = findings_of(loss, model, optimiser, max_iterations, trainable)
+    warn_of(findings, stacklevel=3)
+    return findings
+
+
+def findings_of(
+    loss: Callable[[Any], Scalar], model: PyTree, optimiser: Any, max_iterations: int | None, trainable: Any
+) -> list[Finding]:
+    """What `certify` finds, without a warning."""
     findings = [*coarse_tolerances(loss, model), *inverse_crimes(loss, model)]
     if optimiser is not None:
         iterations = 100 if max_iterations is None else max_iterations
         findings += slow_parameters(model, optimiser, iterations, trainable)
-    for finding in findings:
-        warnings.warn(str(finding), InversionWarning, stacklevel=2)
     return findings
+
+
+def warn_of(findings: list[Finding], *, stacklevel: int):
+    """A warning for each; `stacklevel` is that of `warnings.warn`, seen from here."""
+    for finding in findings:
+        warnings.warn(str(finding), InversionWarning, stacklevel=stacklevel)
