@@ -43,8 +43,9 @@ types: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# The examples run at a small size as tests; pytest comes last, so that its closing line ends the output.
-test: lint types docs
+# The examples run at a small size as tests. The types take one core a minute, lint and site use the other; pytest comes last, so that its closing line ends the output.
+test: $(READY)
+	$(MAKE) -j 2 --output-sync=target lint types docs
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 bench: $(READY)

@@ -37,9 +37,11 @@ from .equation import (
 )
 from .grid import (
     Absorbing as Absorbing,
+    Averages as Averages,
     Boundary as Boundary,
     Dirichlet as Dirichlet,
     Grid as Grid,
+    LineIntegrals as LineIntegrals,
     Neumann as Neumann,
     Periodic as Periodic,
     RadialGrid as RadialGrid,

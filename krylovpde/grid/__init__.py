@@ -6,6 +6,7 @@ from .._parameter import (
     is_concrete as is_concrete,
     known_false as known_false,
 )
+from ._averages import Averages as Averages
 from ._base import AbstractGrid as AbstractGrid, cell_volumes as cell_volumes
 from ._boundary import (
     Absorbing as Absorbing,
@@ -22,11 +23,14 @@ from ._boundary import (
     steady_condition as steady_condition,
 )
 from ._cartesian import Grid as Grid
+from ._line_integrals import LineIntegrals as LineIntegrals
 from ._mask import (
     contains as contains,
     inner_walls as inner_walls,
     only_active as only_active,
     open_faces as open_faces,
 )
+from ._one_of import OneOf as OneOf
 from ._radial import RadialGrid as RadialGrid
+from ._rows import AbstractRows as AbstractRows
 from ._sensors import Sensors as Sensors

@@ -20,7 +20,12 @@ from ._block import BlockOperator as BlockOperator
 from ._chain import ChainOperator as ChainOperator
 from ._combination import affine_combination as affine_combination
 from ._ellipse import Ellipse as Ellipse, Rectangle as Rectangle
-from ._flux import FluxOperator as FluxOperator, row_sums as row_sums, stencil as stencil
+from ._flux import (
+    FluxOperator as FluxOperator,
+    row_sums as row_sums,
+    second_order_part as second_order_part,
+    stencil as stencil,
+)
 from ._gradient import Divergence as Divergence, Gradient as Gradient, face_volumes as face_volumes
 from ._imaginary import (
     ImaginaryOperator as ImaginaryOperator,

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.tree_util as jtu
 import numpy as np
+import wadler_lindig as wl
 from jaxtyping import PyTree
 
 
@@ -24,6 +25,10 @@ class Constant(eqx.Module):
         self.data = np.asarray(array).tobytes()
         self.shape = tuple(np.shape(array))
         self.dtype = array.dtype
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        """Its shape and type in what a module prints, not its bytes."""
+        return wl.array_summary(self.shape, str(self.dtype), kind="constant")
 
     @property
     def array(self) -> np.ndarray:

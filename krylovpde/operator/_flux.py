@@ -13,7 +13,15 @@ from jaxtyping import Array, Inexact
 from ..grid import AbstractGrid, cell_volumes
 from ._base import AbstractOperator
 from ._constant import hide, reveal
-from ._kernel import Coefficient, FaceCoefficients, following, net_inflow, net_inflow_transpose, preceding
+from ._kernel import (
+    Coefficient,
+    FaceCoefficients,
+    net_inflow,
+    net_inflow_transpose,
+    preceding,
+    shifted,
+    without_bending,
+)
 from ._precision import apply_in_precision, state_dtype
 from ._tags import self_adjoint_tag
 
@@ -152,10 +160,7 @@ class FluxOperator(AbstractOperator):
         weight = jnp.asarray(weight_without_transpose(self))
         columns = jnp.abs(centre)
         for axis, offset, values in neighbours:
-            contribution = jnp.abs(values) * weight
-            for _ in range(abs(offset)):
-                shift = preceding if offset > 0 else following
-                contribution = shift(contribution, axis, self.periodic[axis])
+            contribution = shifted(jnp.abs(values) * weight, axis, -offset, self.periodic[axis])
             columns = columns + contribution / weight
         return jnp.sqrt(jnp.max(rows) * jnp.max(columns)) * room
 
@@ -193,8 +198,20 @@ def stencil(operator: FluxOperator) -> tuple[Array, list[tuple[int, int, Array]]
     return scale * centre, neighbours
 
 
+def second_order_part(operator: FluxOperator) -> FluxOperator:
+    """The operator without the bending of its axes.
+
+    That is negative semidefinite, so `A <= second_order_part(A)`.
+    """
+    faces = tuple(axis._replace(bending=None, held=None) for axis in operator.faces)
+    return FluxOperator(operator.grid, faces, operator.diagonal, operator.scale, operator.periodic, operator.transposed)
+
+
 def row_sums(operator: FluxOperator) -> Array:
-    """`(A 1)_i = s_i d_i` of the original, without the cancellation of its fluxes: growth, or loss through walls."""
+    """`(A 1)_i = s_i d_i` of the original, without the cancellation of its fluxes: growth, or loss through walls.
+
+    Of its second-order part, where the axes bend.
+    """
     shape, dtype = operator.grid.shape, operator.in_structure().dtype
     terms = (jnp.asarray(term).astype(dtype) for term in reveal(operator.diagonal))
     total = sum(terms, start=jnp.zeros(shape, dtype))
@@ -207,21 +224,34 @@ def _axis_entries(faces: FaceCoefficients, axis: int, periodic: bool, shape, dty
             return jnp.zeros(shape, dtype)
         full = jnp.broadcast_to(jnp.asarray(values).astype(dtype), shape)
         # The last face of an axis that does not close is a wall, whatever is stored there.
-        return full if periodic else full * _not_last(shape, axis, dtype)
+        return full if periodic else full * _without(-1, shape, axis, dtype)
 
-    exchange, transport, upstream, downstream = (whole(values) for values in faces)
+    faces = jtu.tree_map(lambda values: jnp.asarray(values).astype(dtype), faces)
+    faces, held = without_bending(faces, axis, periodic)
+    exchange, transport, upstream, downstream = (whole(values) for values in faces[:4])
+    if not periodic:
+        # Nothing jumps across a wall.
+        upstream = upstream * _without(0, shape, axis, dtype)
+        downstream = downstream * _without(-2, shape, axis, dtype)
     # -F_j = c[-1] u_{j-1} + c[0] u_j + c[1] u_{j+1} + c[2] u_{j+2}; row j is (-F_j) - (-F_{j-1}).
     c = {-1: upstream, 0: -exchange - transport - upstream, 1: exchange + downstream, 2: -downstream}
     entries = {offset: values for offset, values in c.items() if offset in (0, 1) or faces.upstream is not None}
     rows = dict(entries)
     for offset, values in entries.items():
-        shifted = preceding(values, axis, periodic)
-        rows[offset - 1] = rows[offset - 1] - shifted if offset - 1 in rows else -shifted
+        above = preceding(values, axis, periodic)
+        rows[offset - 1] = rows[offset - 1] - above if offset - 1 in rows else -above
+    if held is not None:
+        rows[0] = rows[0] + held
+    for offset in (offset for offset in tuple(rows) if periodic and offset and offset % shape[axis] == 0):
+        # Around an axis of one or two cells a neighbour is the cell itself.
+        rows[0], rows[offset] = rows[0] + rows[offset], jnp.zeros_like(rows[offset])
     return rows
 
 
-def _not_last(shape: tuple[int, ...], axis: int, dtype) -> Array:
-    mask = (np.arange(shape[axis]) < shape[axis] - 1).astype(np.float32)
+def _without(place: int, shape: tuple[int, ...], axis: int, dtype) -> Array:
+    """Ones along an axis, but for one zero."""
+    mask = np.ones(shape[axis], np.float32)
+    mask[place % shape[axis]] = 0.0
     return jnp.asarray(mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])).astype(dtype)
 
 
@@ -232,7 +262,9 @@ def _(operator):
 
 @lx.is_tridiagonal.register(FluxOperator)
 def _(operator):
-    return operator.grid.ndim == 1 and not operator.periodic[0] and operator.faces[0].upstream is None
+    faces = operator.faces[0]
+    narrow = faces.upstream is None and faces.bending is None
+    return operator.grid.ndim == 1 and not operator.periodic[0] and narrow
 
 
 @lx.tridiagonal.register(FluxOperator)

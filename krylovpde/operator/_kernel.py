@@ -28,12 +28,15 @@ class FaceCoefficients(NamedTuple):
         -F_j = exchange_j g_j - transport_j u_j - upstream_j g_{j-1} - downstream_j g_{j+1},    g_j = u_{j+1} - u_j
 
     A constant field makes `g` exactly zero. `None` for terms that the scheme does not have, NumPy arrays for geometry.
+    `bending` and `held`, which belong to the cells, make an axis one of fourth order (`_bending`).
     """
 
     exchange: Any
     transport: Any = None
     upstream: Any = None
     downstream: Any = None
+    bending: Any = None
+    held: Any = None
 
 
 def cut(values: Values, axis: int, start: int | None, stop: int | None) -> Values:
@@ -67,10 +70,49 @@ def preceding(values: Values, axis: int, periodic: bool) -> Values:
     return shifted + pad(lax.slice_in_dim(values, size - 1, None, axis=axis), axis, 0, size - 1)
 
 
+def shifted(values: Values, axis: int, offset: int, periodic: bool) -> Values:
+    """`values[j + offset]` at `j`, for small offsets."""
+    shift = following if offset > 0 else preceding
+    for _ in range(abs(offset)):
+        values = shift(values, axis, periodic)
+    return values
+
+
+def without_bending(coefficients: FaceCoefficients, axis: int, periodic: bool) -> tuple[FaceCoefficients, Any]:
+    """The same flux from couplings of first and second neighbours, and what a held wall adds to the diagonal.
+
+    With `m` the bending and `b_j = m_j (g_j - g_{j-1})` in the cells, the flux has `b_j - b_{j+1}` besides. Where a
+    wall holds the field at zero, the jump across it, from the mirror image, is `held u`; for the second difference `L`
+    that does not know of it and `d = held m` the sum is
+
+        -(L - held) m (L - held) = -L m L + (d L + L d) - held d,    d L + L d = couplings d_j + d_{j+1}, diagonal L d .
+    """
+    if coefficients.bending is None:
+        return coefficients, None
+    bending = coefficients.bending
+    beyond = _beyond(bending, axis, periodic)
+    exchange, diagonal = coefficients.exchange + (bending + beyond), None
+    if coefficients.held is not None:
+        couplings = coefficients.held * bending
+        exchange = exchange + (couplings + _beyond(couplings, axis, periodic))
+        one = FaceCoefficients(jnp.ones((1,) * couplings.ndim, couplings.dtype))
+        diagonal = net_inflow(one, couplings, axis, periodic) - coefficients.held * couplings
+    return FaceCoefficients(exchange, coefficients.transport, bending, beyond), diagonal
+
+
+def _beyond(values: Values, axis: int, periodic: bool) -> Values:
+    """Of the cell above each face; an axis of length 1 broadcasts and stays."""
+    return values if values.shape[axis] == 1 else following(values, axis, periodic)
+
+
 def net_inflow(coefficients: FaceCoefficients, u: Values, axis: int, periodic: bool) -> Values:
     """`F_{j-1} - F_j`: what flows into each cell along one axis, per unit time."""
-    if periodic:
-        return _periodic_inflow(coefficients, u, axis)
+    coefficients, diagonal = without_bending(coefficients, axis, periodic)
+    inflow = _periodic_inflow(coefficients, u, axis) if periodic else _open_inflow(coefficients, u, axis)
+    return inflow if diagonal is None else inflow + diagonal * u
+
+
+def _open_inflow(coefficients: FaceCoefficients, u: Values, axis: int) -> Values:
     inner = _inner_faces(coefficients, axis)
     below, above = lax.slice_in_dim(u, 0, -1, axis=axis), lax.slice_in_dim(u, 1, None, axis=axis)
     jump = above - below
@@ -91,6 +133,12 @@ def net_inflow_transpose(coefficients: FaceCoefficients, y: Values, axis: int, p
 
         (Sᵀ y)_j = H_j - H_{j-1} + (transport δ)_j .
     """
+    coefficients, diagonal = without_bending(coefficients, axis, periodic)
+    outcome = _jumps_transposed(coefficients, y, axis, periodic)
+    return outcome if diagonal is None else outcome + diagonal * y
+
+
+def _jumps_transposed(coefficients: FaceCoefficients, y: Values, axis: int, periodic: bool) -> Values:
     if periodic:
         inner, jump = coefficients, _periodic_jump(y, axis)
     else:

@@ -12,8 +12,8 @@ from jaxtyping import Array
 from ._annotate import AnnotatedOperator
 from ._base import TransposedOperator
 from ._block import BlockOperator
-from ._flux import FluxOperator, row_sums, stencil
-from ._kernel import following, preceding
+from ._flux import FluxOperator, row_sums, second_order_part, stencil
+from ._kernel import shifted
 from ._properties import common_weight, is_self_adjoint
 from ._sparse import SparseOperator
 
@@ -54,7 +54,10 @@ def _(operator):
     lower = _scaled_lower_end(jnp.real(centre), neighbours, operator.periodic)
     # `centre + Σ|a| = row sum + Σ(|a| - a)` without its cancellation: the upper end of a closed box is zero, not
     # rounding of the spectral radius, which in single precision made `exp(t upper)` overflow on radial grids.
+    # Couplings of second neighbours are negative where an axis bends; what bending adds is negative as a whole.
     sums = jnp.real(row_sums(operator))
+    if any(axis.bending is not None for axis in operator.faces):
+        _, neighbours = stencil(second_order_part(operator))
     excess = ft.reduce(jnp.add, [jnp.abs(values) - jnp.real(values) for _, _, values in neighbours])
     room = 16 * float(np.finfo(sums.dtype).eps) * jnp.max(jnp.abs(sums) + excess)
     return lower, jnp.max(sums + excess) + room
@@ -143,10 +146,9 @@ def _scaled_lower_end(centre: Array, neighbours: list[tuple[int, int, Array]], p
     # An interval is a constant to every derivative: none goes through the sweeps.
     centre = jax.lax.stop_gradient(centre)
     sizes = [(axis, offset, jnp.abs(jax.lax.stop_gradient(values))) for axis, offset, values in neighbours]
-    shift = {1: following, -1: preceding}
 
     def around(x: Array) -> Array:
-        return ft.reduce(jnp.add, [size * shift[offset](x, axis, periodic[axis]) for axis, offset, size in sizes])
+        return ft.reduce(jnp.add, [size * shifted(x, axis, offset, periodic[axis]) for axis, offset, size in sizes])
 
     x, tiny = jnp.ones_like(centre), float(np.finfo(centre.dtype).tiny)
     plain = _gershgorin(centre, around(x))[0]

@@ -7,11 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Shaped
 
 from ..grid import AbstractGrid
-from ._style import COLOURS, with_unit
-
-# Even in lightness, and the same to colour-blind readers; the second for differences, white at zero.
-SEQUENTIAL = "cividis"
-DIVERGING = "PuOr_r"
+from ._style import COLOURS, DIVERGING, SEQUENTIAL, colour_bar, with_unit
 
 
 def field(
@@ -49,8 +45,8 @@ def field(
             f"plot.field draws fields of two-dimensional grids; got shape {values.shape} on grid.shape {grid.shape}."
         )
         raise ValueError(message)
-    values = _blank(grid, values)
-    low, high = _limits([values], diverging) if limits is None else limits
+    low, high = field_limits(grid, [values], diverging=diverging) if limits is None else limits
+    values = blank(grid, values)
     mesh = axes.pcolormesh(
         *grid.edges, values.T, cmap=DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=high, rasterized=True
     )
@@ -92,20 +88,23 @@ def compare(
     """
     axes = list(axes)
     first = next(iter(fields.values()))
-    limits = _limits([_blank(grid, np.asarray(first))], diverging=False)
+    limits = field_limits(grid, [first])
     meshes = []
     for place, (title, values) in zip(axes, fields.items(), strict=True):
         options = {"limits": limits, "length_unit": length_unit, "sensors": sensors, "sources": sources}
         meshes.append(field(place, grid, values, title=title, **options))
-    return axes[-1].figure.colorbar(meshes[0], ax=axes, label=with_unit(label, unit), shrink=0.9, aspect=30)
+    return colour_bar(meshes[0], axes, with_unit(label, unit))
 
 
-def _blank(grid: AbstractGrid, values: np.ndarray) -> np.ndarray:
+def blank(grid: AbstractGrid, values: np.ndarray) -> np.ndarray:
+    """The values, with a mask over cells that are not active."""
     return np.ma.masked_where(~grid.active, values) if grid.is_masked else values
 
 
-def _limits(fields: Sequence[np.ndarray], diverging: bool) -> tuple[float, float]:
-    low, high = min(float(np.min(f)) for f in fields), max(float(np.max(f)) for f in fields)
+def field_limits(grid: AbstractGrid, fields: Sequence[Any], *, diverging: bool = False) -> tuple[float, float]:
+    """The ends of a colour scale for some fields, over active cells; symmetric if white is to be zero."""
+    shown = [blank(grid, np.asarray(values)) for values in fields]
+    low, high = min(float(np.min(f)) for f in shown), max(float(np.max(f)) for f in shown)
     if diverging:
         most = max(abs(low), abs(high))
         low, high = -most, most

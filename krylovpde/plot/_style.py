@@ -1,5 +1,6 @@
 """One look for all figures: colours that colour-blind readers tell apart, and a layout without overlaps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 # Okabe and Ito, https://jfly.uni-koeln.de/color/: distinguishable with every common form of colour blindness.
@@ -13,6 +14,14 @@ COLOURS = {
     "purple": "#CC79A7",
     "grey": "#7F7F7F",
 }
+
+# Lines over black dots, in this order.
+LINES = tuple(COLOURS[name] for name in ("orange", "blue", "green", "vermilion", "purple", "sky"))
+
+# Even in lightness, and the same to colour-blind readers; the second for differences, white at zero.
+SEQUENTIAL = "cividis"
+DIVERGING = "PuOr_r"
+BLANK = "#D9D9D9"  # of what is missing: neither white, which is zero, nor a colour of a scale
 
 
 def figure(
@@ -34,6 +43,19 @@ def figure(
 
     drawing = Figure(figsize=size or (4.5 * columns, 4.0 * rows), layout="constrained")
     return drawing, drawing.subplots(rows, columns, **options)
+
+
+def colour_bar(mesh: Any, axes: Sequence[Any], label: str, *, extend: str = "neither") -> Any:
+    """A colour bar for axes that share a scale: at the last one's side and of its height, where they stand in one row.
+
+    Panels in true proportions are lower than their place in the layout, and a bar of the layout's height towers over
+    them; over several rows it does not matter.
+    """
+    rows = {place.get_subplotspec().rowspan.start for place in axes if place.get_subplotspec() is not None}
+    options = {"label": label, "extend": extend}
+    if len(rows) > 1:
+        return axes[-1].figure.colorbar(mesh, ax=list(axes), shrink=0.9, aspect=30, **options)
+    return axes[-1].figure.colorbar(mesh, cax=axes[-1].inset_axes((1.03, 0.0, 0.04, 1.0)), **options)
 
 
 def plain(axes: Any):

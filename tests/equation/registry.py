@@ -75,6 +75,20 @@ EQUATIONS = {
         source=_field(GRADED, 3, dtype),
         boundary=Boundary(lower=(Absorbing(1), Neumann()), upper=(Absorbing(2), Dirichlet(2.0))),
     ),
+    "wave fourth order": lambda dtype: Wave(
+        UNIFORM,
+        _field(UNIFORM, 0, dtype),
+        density=_field(UNIFORM, 1, dtype),
+        source=_field(UNIFORM, 2, dtype),
+        boundary=(Dirichlet(), Neumann()),
+        accuracy=4,
+    ),
+    "wave fourth order absorbing": lambda dtype: Wave(
+        UNIFORM,
+        _field(UNIFORM, 0, dtype),
+        boundary=Boundary(lower=(Dirichlet(), Absorbing(1)), upper=(Absorbing(2), Neumann())),
+        accuracy=4,
+    ),
     "schrodinger": lambda dtype: Schrodinger(
         GRADED, _field(GRADED, 0, dtype), boundary=(Robin(1.0, 0.5, 2.0), Dirichlet(1.0))
     ),

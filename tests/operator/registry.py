@@ -111,6 +111,18 @@ SQUARE = {
     "diffusion transposed": lambda dtype: _diffusion(
         GRADED, (Neumann(), Periodic()), dtype, scale=_positive(GRADED, 5, dtype)
     ).transpose(),
+    "fourth order": lambda dtype: _diffusion(
+        UNIFORM, (Dirichlet(), Neumann()), dtype, scale=_positive(UNIFORM, 5, dtype), bending=(np.ones(5), np.ones(4))
+    ),
+    "fourth order mixed": lambda dtype: _diffusion(
+        CUBE,
+        ((Dirichlet(), Neumann()), Periodic(), Neumann()),
+        dtype,
+        bending=(np.asarray([0.2, 0.7, 1.0]), np.ones(2), np.ones(4)),
+    ),
+    "fourth order geometry": lambda dtype: flux_operator(
+        LINE, (np.ones((), dtype),), ((Dirichlet(), Neumann()),), bending=(np.ones(7),)
+    ),
     "central": lambda dtype: _transport(UNIFORM, Central(), (Dirichlet(), Neumann()), dtype),
     "central graded": lambda dtype: _transport(GRADED, Central(), (Dirichlet(), Periodic()), dtype),
     "upwind 1": lambda dtype: _transport(UNIFORM, Upwind(1), (Dirichlet(), Neumann()), dtype),

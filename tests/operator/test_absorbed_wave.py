@@ -36,6 +36,15 @@ CASES = {
     "waveguide": lambda: kp.Wave(
         _box(12, 5), _rough((12, 5), 5), boundary=(kp.Absorbing(4), kp.Periodic()), density=3.0
     ),
+    "fourth order": lambda: kp.Wave(
+        _box(9, 8), _rough((9, 8), 7), density=_rough((9, 8), 8, 2.0), damping=0.1, boundary=kp.Absorbing(4), accuracy=4
+    ),
+    "fourth order under a free surface": lambda: kp.Wave(
+        _box(12, 5),
+        _rough((12, 5), 9),
+        boundary=kp.Boundary(lower=(kp.Dirichlet(), kp.Periodic()), upper=(kp.Absorbing(6), kp.Periodic())),
+        accuracy=4,
+    ),
     "three dimensions": lambda: kp.Wave(_box(5, 4, 4), _rough((5, 4, 4), 6), boundary=kp.Absorbing(2)),
 }
 every_case = pytest.mark.parametrize("name", CASES)

@@ -14,6 +14,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import PyTree, Scalar
 
+from ..certificate import findings_of, warn_of
 from ._bounds import bounds_like
 from ._checkpoint import Checkpoint, Standing
 from ._driver import AbstractDriver, Objective, Point
@@ -39,6 +40,7 @@ def fit(
     options: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callable[[Record, Any], Any]] | Callable[[Record, Any], Any] = (),
     checkpoint: Checkpoint | None = None,
+    certified: bool = True,
 ) -> FitResult:
     """Change a model until a loss is small enough.
 
@@ -73,6 +75,7 @@ def fit(
         that it left, the starting model first: to plot, to log, to save. What they return is ignored; what they raise
         ends the fit with that error.
     - `checkpoint`: `kp.inverse.Checkpoint(path)` saves the fit and goes on from the file if it is there.
+    - `certified`: whether to look for mistakes first, and warn (`kp.inverse.certify`); it solves nothing.
 
     **Returns:** a `FitResult` of model, history and reason.
 
@@ -85,6 +88,8 @@ def fit(
     objective, parameters = _unknowns(loss, model, trainable)
     driver.check(objective, parameters)
     _check_scalar(objective, parameters)
+    if certified:
+        warn_of(findings_of(loss, model, optimiser, max_iterations, trainable), stacklevel=3)
     rules = (*([stop] if isinstance(stop, AbstractStop) else stop), MaxIterations(max_iterations))
     told = (callbacks,) if callable(callbacks) else tuple(callbacks)
     watch = _Watch(objective, dict(diagnostics or {}), time.perf_counter())

@@ -5,15 +5,19 @@ optax and optimistix all apply. Losses add: `LeastSquares(...) + Tikhonov(...)`.
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, PyTree, Scalar, Shaped
 
 
 class AbstractLoss(eqx.Module):
     """A scalar function of a model that knows how well the data are fitted."""
+
+    #: NumPy's numbers leave `number * loss` to the loss instead of making an array of it.
+    __array_ufunc__: ClassVar[None] = None
 
     @abc.abstractmethod
     def __call__(self, model: PyTree) -> Scalar:
@@ -37,14 +41,38 @@ class AbstractLoss(eqx.Module):
     def __add__(self, other: "AbstractLoss") -> "Total":
         return Total((*_terms(self), *_terms(other)))
 
+    def __rmul__(self, factor: Shaped[ArrayLike, ""]) -> "AbstractLoss":
+        from ._scaled import Scaled  # it is a loss, so its file imports this one
+
+        return Scaled(self, factor)
+
 
 class AbstractDataLoss(AbstractLoss):
-    """A loss that compares predictions with data: what `χ²/N` is about."""
+    """A loss that compares predictions with data: what `χ²/N` is about.
+
+    A concrete one gives `residual`, `num_data` and `expected_value`; the rest follows.
+    """
 
     @property
     @abc.abstractmethod
     def num_data(self) -> Scalar:
         """How many data count: those of finite `sigma`. A float, in the precision of the data."""
+
+    @property
+    @abc.abstractmethod
+    def expected_value(self) -> Scalar:
+        """What the loss is on average where the predictions are right and the noise is as it says.
+
+        `num_data / 2` for least squares.
+        """
+
+    def __call__(self, model: PyTree) -> Scalar:
+        """`½ Σ|residual|²`."""
+        return half_sum_of_squares(self.residual(model))
+
+    def reduced_misfit(self, model: PyTree, value: Scalar) -> Scalar:
+        """The loss over its expected value."""
+        return value / self.expected_value
 
 
 class Total(AbstractLoss):
@@ -71,8 +99,8 @@ class Total(AbstractLoss):
         for term in self.terms:
             if not isinstance(term, AbstractDataLoss):
                 value = value - term(model)
-        counts = [term.num_data for term in data_terms]
-        return 2 * value / sum(counts[1:], counts[0])
+        expected = [term.expected_value for term in data_terms]
+        return value / sum(expected[1:], expected[0])
 
 
 def half_sum_of_squares(residual: PyTree[Array]) -> Scalar:

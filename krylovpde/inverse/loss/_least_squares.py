@@ -6,8 +6,8 @@ from typing import Any
 import jax.tree_util as jtu
 from jaxtyping import Array, PyTree, Scalar, Shaped
 
-from ._base import AbstractDataLoss, half_sum_of_squares
-from ._data import as_inexact, check_data, check_prediction, count_data, like_data, weighted
+from ._base import AbstractDataLoss
+from ._data import count_data, measured, predicted, weighted
 
 
 class LeastSquares(AbstractDataLoss):
@@ -19,37 +19,35 @@ class LeastSquares(AbstractDataLoss):
     **Arguments:**
 
     - `predict`: `predict(model)` gives a pytree like `data`: a function, an `Experiment`, or `Experiments`.
-    - `data`: what was measured, a pytree of arrays.
+    - `data`: what was measured, a pytree of arrays; `None` takes the data that `predict` carries
+        (`predict.measurements`).
     - `sigma`: standard deviations in the unit of the data: one number, or a pytree like `data` whose leaves broadcast
-        against the data's. `inf` leaves a datum out; the datum itself may then be NaN.
+        against the data's. `inf` leaves a datum out; the datum itself may then be NaN. `None` takes those that
+        `predict` carries.
 
-    **Raises:** `ValueError` for a `sigma` that is not positive, data that are not finite where `sigma` is, and
-    predictions that do not have the data's shapes.
+    **Raises:** `ValueError` for a `sigma` that is not positive, data that are not finite where `sigma` is, data that
+    are neither given nor carried, and predictions that do not have the data's shapes.
     """
 
     predict: Callable[[Any], PyTree]
     data: PyTree[Shaped[Array, "..."]]
     sigma: PyTree[Shaped[Array, "..."]]
 
-    def __init__(self, predict: Callable[[Any], PyTree], data: PyTree, sigma: PyTree):
+    def __init__(self, predict: Callable[[Any], PyTree], data: PyTree = None, sigma: PyTree = None):
         self.predict = predict
-        self.data = jtu.tree_map(as_inexact, data)
-        self.sigma = like_data(sigma, self.data)
-        jtu.tree_map(check_data, self.data, self.sigma)
-
-    def __call__(self, model: PyTree) -> Scalar:
-        return half_sum_of_squares(self.residual(model))
+        self.data, self.sigma = measured("LeastSquares", predict, data, sigma)
 
     def residual(self, model: PyTree) -> PyTree[Array]:
         """`(prediction - data) / sigma`, a pytree like the data; 0 where `sigma` is infinite."""
-        prediction = self.predict(model)
-        check_prediction(prediction, self.data)
+        prediction = predicted("LeastSquares", self.predict, model, self.data)
         return jtu.tree_map(weighted, prediction, self.data, self.sigma)
-
-    def reduced_misfit(self, model: PyTree, value: Scalar) -> Scalar:
-        return 2 * value / self.num_data
 
     @property
     def num_data(self) -> Scalar:
         """How many data count: those of finite `sigma`. A float, in the precision of the data."""
         return count_data(self.data, self.sigma)
+
+    @property
+    def expected_value(self) -> Scalar:
+        """`num_data / 2`."""
+        return self.num_data / 2

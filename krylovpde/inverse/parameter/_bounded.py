@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from ._base import AbstractParameter, as_inexact, refuse_outside
+from ._base import AbstractParameter, Raw, as_inexact, as_raw, refuse_outside, structure_of, value_of, with_value_of
 
 
 class Bounded(AbstractParameter):
@@ -16,11 +16,12 @@ class Bounded(AbstractParameter):
 
     **Arguments:**
 
-    - `raw`: free numbers, any shape. `Bounded.from_value` makes them from the value.
+    - `raw`: free numbers, any shape, or a parameter whose value they are. `Bounded.from_value` makes them from the
+        value.
     - `lower`, `upper`: the limits, in the unit of the value.
     """
 
-    raw: Float[Array, "..."]
+    raw: Raw = eqx.field(converter=as_raw)
     lower: float = eqx.field(static=True, converter=float)
     upper: float = eqx.field(static=True, converter=float)
 
@@ -43,11 +44,20 @@ class Bounded(AbstractParameter):
         **Raises:** `ValueError` where `value` is known and somewhere on or outside a limit, or `lower >= upper`.
         """
         value = as_inexact(value)
-        refuse_outside("Bounded", value, float(lower), float(upper))
-        # The logit as a difference of logarithms of the two distances keeps its digits near both limits.
-        return cls(jnp.log(value - lower) - jnp.log(upper - value), lower, upper)
+        refuse_outside("Bounded.from_value", value, float(lower), float(upper))
+        return cls(_logit(value, lower, upper), lower, upper)
 
     @property
     def value(self) -> Float[Array, "..."]:
         """`lower + (upper - lower) sigmoid(raw)`."""
-        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(self.raw)
+        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(value_of(self.raw))
+
+    def with_value(self, value: Shaped[ArrayLike, "..."]) -> "Bounded":
+        value = jnp.asarray(value, structure_of(self.raw).dtype)
+        refuse_outside("Bounded.with_value", value, self.lower, self.upper)
+        return Bounded(with_value_of(self.raw, _logit(value, self.lower, self.upper)), self.lower, self.upper)
+
+
+def _logit(value: Float[Array, "..."], lower: float | int, upper: float | int) -> Float[Array, "..."]:
+    # As a difference of logarithms of the two distances it keeps its digits near both limits.
+    return jnp.log(value - lower) - jnp.log(upper - value)

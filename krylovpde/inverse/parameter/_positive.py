@@ -1,10 +1,11 @@
 """A positive unknown, through its logarithm."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from ._base import AbstractParameter, as_inexact, refuse_outside
+from ._base import AbstractParameter, Raw, as_inexact, as_raw, refuse_outside, structure_of, value_of, with_value_of
 
 
 class Positive(AbstractParameter):
@@ -15,10 +16,11 @@ class Positive(AbstractParameter):
 
     **Arguments:**
 
-    - `raw`: the logarithm of the value, any shape. `Positive.from_value` makes it from the value.
+    - `raw`: the logarithm of the value, any shape, or a parameter whose value that is. `Positive.from_value` makes it
+        from the value.
     """
 
-    raw: Float[Array, "..."]
+    raw: Raw = eqx.field(converter=as_raw)
 
     @classmethod
     def from_value(cls, value: Shaped[ArrayLike, "..."]) -> "Positive":
@@ -33,10 +35,15 @@ class Positive(AbstractParameter):
         **Raises:** `ValueError` where `value` is known and somewhere not positive.
         """
         value = as_inexact(value)
-        refuse_outside("Positive", value, 0.0, np.inf)
+        refuse_outside("Positive.from_value", value, 0.0, np.inf)
         return cls(jnp.log(value))
 
     @property
     def value(self) -> Float[Array, "..."]:
         """`exp(raw)`."""
-        return jnp.exp(self.raw)
+        return jnp.exp(value_of(self.raw))
+
+    def with_value(self, value: Shaped[ArrayLike, "..."]) -> "Positive":
+        value = jnp.asarray(value, structure_of(self.raw).dtype)
+        refuse_outside("Positive.with_value", value, 0.0, np.inf)
+        return Positive(with_value_of(self.raw, jnp.log(value)))

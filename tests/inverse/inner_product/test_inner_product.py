@@ -1,0 +1,183 @@
+"""Inner products: their Riesz maps and factors, and what they are for: iterations that do not grow with the mesh."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import krylovpde as kp
+from krylovpde.inverse import H1, L2, Euclidean, InInnerProduct, LeastSquares, Tikhonov, value_of
+from tests.helpers import dense, relative_error
+
+_PLANE = kp.Grid.from_edges([np.linspace(0, 1, 8) ** 1.3, np.linspace(0, 2, 6)])
+_X, _Y = kp.Grid((8, 6), (0.0, 0.0), (1.0, 1.0)).coordinates
+_GRIDS = {
+    "graded": _PLANE,
+    "masked": kp.Grid((8, 6), (0.0, 0.0), (1.0, 1.0), active=_X + _Y < 1.4),
+    "cylinder": kp.RadialGrid(np.geomspace(0.1, 10.0, 16), 2),
+}
+_PRODUCTS = {"L2": L2, "H1": lambda grid: H1(grid, 0.3)}
+
+
+@pytest.mark.parametrize("name", _GRIDS)
+@pytest.mark.parametrize("kind", _PRODUCTS)
+def test_riesz_map_and_factor(kind, name, key):
+    grid = _GRIDS[name]
+    product = _PRODUCTS[kind](grid)
+    u, w, derivative, raw, other = jnp.where(grid.active, jr.normal(key, (5, *grid.shape)), 0.0)
+
+    @jax.jit
+    def all_of_them():
+        gradient, field, second = product.riesz(derivative), product.factor(raw), product.factor(other)
+        transposed = jax.linear_transpose(product.factor, raw)(derivative)[0]
+        return gradient, field, second, product.factor(transposed), product.solve_factor(field)
+
+    gradient, field, second, mapped, solved = all_of_them()
+    np.testing.assert_allclose(product.inner(u, w), product.inner(w, u), rtol=1e-12)
+    np.testing.assert_allclose(product.norm(u) ** 2, product.inner(u, u), rtol=1e-12)
+    # <g, w> = derivative · w for every w
+    np.testing.assert_allclose(product.inner(gradient, w), jnp.sum(derivative * w), rtol=1e-9)
+    # S is an isometry with an inverse, and S Sᵀ the Riesz map.
+    np.testing.assert_allclose(product.inner(field, second), jnp.sum(raw * other), rtol=1e-9)
+    assert relative_error(solved, raw) < 1e-9
+    assert relative_error(mapped, gradient) < 1e-9
+
+
+def test_h1_is_the_product_of_values_and_slopes():
+    matrix = np.asarray(dense(kp.Laplacian(_PLANE)))
+    volumes = _PLANE.cell_volumes.ravel()
+    gram = volumes[:, None] * (np.eye(volumes.size) - 0.3**2 * matrix)
+    product = H1(_PLANE, 0.3)
+    u, w = jr.normal(jr.key(1), (2, *_PLANE.shape))
+    np.testing.assert_allclose(product.inner(u, w), np.ravel(u) @ gram @ np.ravel(w), rtol=1e-12)
+    np.testing.assert_allclose(np.ravel(product.riesz(u)), np.linalg.solve(gram, np.ravel(u)), rtol=1e-9)
+    slope = H1(_PLANE, (0.5, 0.0))
+    y = jnp.asarray(_PLANE.coordinates[1])
+    np.testing.assert_allclose(slope.inner(y, y), _PLANE.inner(y, y), rtol=1e-13)
+    np.testing.assert_allclose(H1(_PLANE, 0.0).riesz(u), L2(_PLANE).riesz(u), rtol=1e-10)
+
+
+def test_norms_are_those_of_continuous_fields():
+    """∫ sin²(πx) = 1/2 and ∫ π² cos²(πx) = π²/2 on every grid."""
+    for grid in (kp.Grid((200,), (0.0,), (1.0,)), kp.Grid.from_edges([np.linspace(0, 1, 301) ** 1.5])):
+        u = jnp.sin(jnp.pi * jnp.asarray(grid.coordinates[0]))
+        assert L2(grid).inner(u, u) == pytest.approx(0.5, rel=1e-3)
+        # The half cells at the walls, where the slope is largest, have no face inside.
+        assert H1(grid, 0.4).inner(u, u) == pytest.approx(0.5 + 0.16 * np.pi**2 / 2, rel=1e-2)
+        assert bool(jnp.isfinite(jax.grad(H1(grid, 0.4).norm)(jnp.zeros(grid.shape))[0]))
+
+
+def test_euclid_changes_nothing(key):
+    u, w = jr.normal(key, (2, 5))
+    assert Euclidean().inner(u, w) == jnp.sum(u * w)
+    for mapped in (Euclidean().riesz(u), Euclidean().factor(u), Euclidean().solve_factor(u)):
+        np.testing.assert_array_equal(mapped, u)
+
+
+# --- iterations: a field seen by averages, with a penalty on its slopes
+
+
+def _problem(num_cells: int):
+    grid = kp.Grid((num_cells, num_cells), (0.0, 0.0), (1.0, 1.0))
+    x, y = (jnp.asarray(c) for c in grid.coordinates)
+    places = [(0.2, 0.3), (0.7, 0.25), (0.5, 0.6), (0.25, 0.8), (0.8, 0.75)]
+    windows = jnp.stack([jnp.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * 0.1**2)) for a, b in places])
+
+    def predict(model):
+        return jnp.sum(windows * jnp.asarray(grid.cell_volumes) * value_of(model), axis=(1, 2))
+
+    truth = jnp.cos(3 * x) * y
+    loss = LeastSquares(predict, predict(truth), 0.003)
+    penalty = Tikhonov(grid, value_of, 1.0) + Tikhonov(grid, value_of, 30.0, order=0)
+    return grid, loss + penalty
+
+
+def _iterations(step, model, state, loss, limit=400):
+    """How many steps until the norm of the gradient, in the same product for all, is a thousandth of what it was."""
+
+    def body(carry):
+        model, state, _, first, count = carry
+        value, gradient = jax.value_and_grad(loss)(model)
+        norm = jnp.linalg.norm(_in_product(gradient, loss))
+        model, state = step(model, state, value, gradient)
+        return model, state, norm, jnp.where(count == 0, norm, first), count + 1
+
+    def go_on(carry):
+        _, _, norm, first, count = carry
+        return (norm > 1e-3 * first) & (count < limit)
+
+    infinite = jnp.asarray(jnp.inf)
+    start = (model, state, infinite, jnp.ones(()), jnp.asarray(0))
+    return int(jax.jit(lambda: jax.lax.while_loop(go_on, body, start)[4])())
+
+
+def _in_product(gradient, loss):
+    """The gradient in the raw numbers of H¹, whatever it was taken in."""
+    if isinstance(gradient, InInnerProduct):
+        return gradient.raw
+    return jax.linear_transpose(H1(loss.terms[1].grid, 0.2).factor, gradient)(gradient)[0]
+
+
+def _steepest(loss):
+    """Exact line search: the loss is quadratic."""
+
+    def step(model, state, value, gradient):
+        del value
+        squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))
+        _, seen = jax.jvp(loss.residual, (model,), (gradient,))
+        length = squares / sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(seen))
+        return jax.tree.map(lambda m, g: m - length * g, model, gradient), state
+
+    return step, lambda _: jnp.zeros(())
+
+
+def _lbfgs(loss):
+    optimiser = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(20, store_grad=False))
+
+    def step(model, state, value, gradient):
+        updates, state = optimiser.update(gradient, state, model, value=value, grad=gradient, value_fn=loss)
+        return optax.apply_updates(model, updates), state
+
+    return step, optimiser.init
+
+
+def _count(num_cells, wrapped, make):
+    grid, loss = _problem(num_cells)
+    zero = jnp.zeros(grid.shape)
+    model = InInnerProduct(zero, H1(grid, 0.2)) if wrapped else zero
+    step, init = make(loss)
+    return _iterations(step, model, init(model), loss)
+
+
+@pytest.mark.standard_promotion
+@pytest.mark.parametrize("make", [_steepest, _lbfgs])
+def test_iterations_do_not_grow_with_the_mesh(make):
+    coarse, fine = (_count(n, True, make) for n in (16, 64))
+    assert fine <= coarse + 2
+    plain_coarse, plain_fine = (_count(n, False, make) for n in (16, 64))
+    assert plain_fine > 2 * plain_coarse
+    assert plain_fine > 3 * fine
+
+
+def test_steps_are_those_of_a_preconditioned_iteration(key):
+    grid, loss = _problem(16)
+    product = H1(grid, 0.2)
+    u = jr.normal(key, grid.shape)
+    wrapped = InInnerProduct.from_value(u, product)
+    gradient = jax.jit(jax.grad(loss))(wrapped)
+    moved = jax.tree.map(lambda m, g: m - 0.01 * g, wrapped, gradient)
+    derivative = jax.jit(jax.grad(loss))(u)
+    explicit = u - 0.01 * product.riesz(derivative)
+    assert relative_error(moved.value, explicit) < 1e-10
+    # Its squared length is the decrease per unit of step: that of the gradient in the product.
+    np.testing.assert_allclose(jnp.sum(gradient.raw**2), product.norm(product.riesz(jax.grad(loss)(u))) ** 2, rtol=1e-8)
+
+
+@pytest.mark.bad_input
+def test_bad_input():
+    with pytest.raises(ValueError, match="not negative; got -1"):
+        H1(_PLANE, -1.0)
+    with pytest.raises(ValueError, match=r"takes a field of shape \(7, 5\)"):
+        L2(_PLANE).riesz(jnp.zeros(3))
