@@ -69,7 +69,7 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
     iterations does not depend on the mesh as long as the loss does not (penalties weighted with volumes, data that the
     mesh resolves): 6 or 7 for a diffusivity field on 12 × 12 to 128 × 128 cells. CG steps grow where a penalty on
     slopes makes the equations stiff, from 111 on 32 × 32 cells to 246 on 128 × 128 in that fit; preconditioned with
-    `kp.inverse.H1(grid, length).riesz`, from 100 to 127.
+    `kp.inverse.H1(grid, length).riesz`, from 115 to 128.
 
     An iteration evaluates the residual twice (to linearise it, and at the trial), once more for each refused trial
     and solve, beside one product with `J` and one with `Jᵀ` for each CG step; the record counts them.
