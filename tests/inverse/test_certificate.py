@@ -171,6 +171,15 @@ def test_steps_that_depend_on_the_gradient_are_not_judged(optimiser):
     assert _silent(_loss(0.01), _SPEED, optimiser) == []
 
 
+def test_each_parameter_is_judged_by_its_own_optimiser():
+    rates = {"fast": optax.adam(100.0), "slow": optax.adam(1e-3), "plain": optax.sgd(1e-9)}
+    model = {name: jnp.full(2, 1500.0) for name in rates}
+    optimiser = optax.multi_transform(rates, {name: name for name in rates})
+    with pytest.warns(InversionWarning, match="rate"):
+        findings = certify(lambda model: model, model, optimiser)
+    assert [finding.path for finding in findings] == ["model['slow']"]
+
+
 def test_parametrisations_are_seen_through():
     adam = optax.adam(1e-3)
     # A step of 1e-3 of a logarithm is a per mille of any value.
