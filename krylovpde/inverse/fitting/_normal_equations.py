@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int, PyTree, Scalar
 
 from ..loss import half_sum_of_squares
 from ._bounds import Bounds
-from ._tree import add_scaled, dot, euclidean_norm, only, select
+from ._tree import add_scaled, dot, only, select
 
 
 class Linearised(NamedTuple):
@@ -90,13 +90,17 @@ class DampedProblem(NamedTuple):
 
 
 class Krylov(NamedTuple):
-    """Where conjugate gradients stand after `taken` steps; `gradient` and `free` are those at the point itself."""
+    """Where conjugate gradients stand after `taken` steps; `gradient` and `free` are those at the point itself.
+
+    `squared` is the squared norm of the model's gradient, in the preconditioner's product where there is one: a Riesz
+    map then measures it as the field's norm does, on any mesh.
+    """
 
     step: PyTree
     model_residual: list[Array]
     direction: PyTree
     squared: Scalar
-    remaining: Scalar
+    first_squared: Scalar
     gradient: PyTree
     free: PyTree
     taken: Int[Array, ""]
@@ -111,8 +115,8 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
 
     Conjugate gradients in the form for least squares (CGLS), which keeps the model's residual `r + J step`: its
     recurrences do not square the condition of J, and the gradient comes out of the same loop. So the products with J
-    and Jᵀ stand in the program once. (`lineax.CG` on JᵀJ applies its operator in two places, and the gradient would be
-    a third; compiling a PDE's derivatives three times took longer than the fit.)
+    and Jᵀ stand in the program once, while `lineax.CG` on JᵀJ applies its operator in two places and the gradient would
+    be a third. Compiling the derivatives of a PDE is most of the time of a short fit.
 
     Source: Björck, *Numerical Methods for Least Squares Problems* (1996), §7.4.
     """
@@ -136,14 +140,13 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
         squared = dot(slope, towards).astype(before.squared.dtype)
         kept = jnp.where(is_first, 0, squared / jnp.where(before.squared > 0, before.squared, 1))
         direction = jtu.tree_map(lambda d, z: kept * d - z, before.direction, towards)
-        remaining = euclidean_norm(slope).astype(before.squared.dtype)
-        return Krylov(step, model_residual, direction, squared, remaining, gradient, free, before.taken + 1)
+        first = jnp.where(is_first, squared, before.first_squared)
+        return Krylov(step, model_residual, direction, squared, first, gradient, free, before.taken + 1)
 
     def go_on(now: Krylov) -> Bool[Array, ""]:
-        goal = problem.forcing * euclidean_norm(only(now.free, now.gradient)).astype(now.remaining.dtype)
-        # A preconditioner that is not positive definite, or a NaN, ends the solve.
-        unfinished = (now.remaining > goal) & (now.squared > 0) & (now.taken < problem.max_steps)
-        return (now.taken < 0) | unfinished
+        # A NaN ends the solve, and so does what a preconditioner that is not positive definite makes.
+        unfinished = (now.squared > problem.forcing**2 * now.first_squared) & (now.squared > 0)
+        return (now.taken < 0) | (unfinished & (now.taken < problem.max_steps))
 
     free = bounds.free(parameters, zeros)
     one = jnp.ones_like(problem.damping)
