@@ -65,9 +65,11 @@ class GaussNewton(AbstractDriver[GaussNewtonState]):
     `x + s`, projected on the limits, is taken if the loss falls; the damping `μ` follows the ratio of the actual
     decrease to the predicted one (Nielsen). A trial at which the loss or gradient is not finite is refused, the damping
     raised, and the equations solved again. `D` scales each *leaf* of the model by its own curvature at the start, so
-    that unknowns of different units need no scaling by hand; within a leaf all numbers count alike. The numbers of
-    iterations, and of CG steps in each, do not depend on the mesh as long as the loss does not: penalties weighted with
-    volumes, data that the mesh resolves.
+    that unknowns of different units need no scaling by hand; within a leaf all numbers count alike. The number of
+    iterations does not depend on the mesh as long as the loss does not (penalties weighted with volumes, data that the
+    mesh resolves): 6 or 7 for a diffusivity field on 12 × 12 to 128 × 128 cells. CG steps grow where a penalty on
+    slopes makes the equations stiff, from 111 on 32 × 32 cells to 246 on 128 × 128 in that fit; preconditioned with
+    `kp.inverse.H1(grid, length).riesz`, from 100 to 127.
 
     An iteration evaluates the residual twice (to linearise it, and at the trial), once more for each refused trial
     and solve, beside one product with `J` and one with `Jᵀ` for each CG step; the record counts them.
