@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import krylovpde as kp
-import krylovpde.plot
+from krylovpde.plot import triptych
 
 FILES = [f"marmousi2/marmousi_vp_{name}20m_176x851.bin" for name in ("", "smooth_")]
 STEP, WATER = 0.02, 460.0  # seconds between samples, metres of water
@@ -135,20 +135,22 @@ def invert(options, truth: np.ndarray, start: np.ndarray, stages: list):
         size = np.sqrt(np.mean(measured**2, axis=1, keepdims=True))
         sigma = np.maximum(size, 0.03 * size.max(axis=2, keepdims=True)) * np.sqrt(measured.size / 1000.0)
         loss = kp.inverse.LeastSquares(predict, measured, np.broadcast_to(sigma, measured.shape))
+        if corner == stages[-1][0]:
+            print(f"{kp.inverse.memory_formula(loss, earth)}, batch size {options.batch}")
         earth = kp.inverse.fit(
             loss,
             earth,
             optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(6, initial_guess_strategy="one")),
             max_iterations=1 if options.small else iterations,
+            checkpoint=kp.inverse.Checkpoint(options.folder / f"fit_{corner:g}Hz.npz"),
             diagnostics={"error %": lambda earth: percent * jnp.linalg.norm(jnp.where(lit, earth.speed - truth, 0.0))},
         ).model
         np.save(options.folder / f"speed_{corner:g}Hz.npy", earth.speed)
-    print(f"{kp.inverse.memory_formula(loss, earth)}, batch size {options.batch}; measured for the whole process:")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    print(f"measured for the whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
     figure, axes = plt.subplots(3, figsize=(8, 7), layout="constrained")
     upwards = kp.Grid((columns, rows), (0.0, -0.04 * rows), (0.04 * columns, 0.0))
     fields = [np.asarray(field).T[:, ::-1] for field in (truth, start, earth.speed)]
-    kp.plot.triptych(axes, upwards, *fields, label="speed", unit="m/s", length_unit="km")
+    triptych(axes, upwards, *fields, label="speed", unit="m/s", length_unit="km")
     options.figure.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.figure, dpi=150)
 

@@ -5,6 +5,7 @@ from ._solution import RESULTS as RESULTS, Solution as Solution, Statistics as S
 from .action import (
     Arnoldi as Arnoldi,
     Chebyshev as Chebyshev,
+    Contour as Contour,
     Dense as Dense,
     Faber as Faber,
     Lanczos as Lanczos,

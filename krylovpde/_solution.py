@@ -31,6 +31,10 @@ class RESULTS(eqx.Enumeration):
         "`max_iterations`, or the operator is not self-adjoint in its weight. Raise "
         "`krylovpde.ShiftInvert(max_iterations=...)`, or check the tags with `krylovpde.verify.structure_test`."
     )
+    negative_duration = (
+        "krylovpde.Contour serves durations that are not negative, and one of these is. Diffusion backwards in time is "
+        "ill-posed; for moderate durations use a Krylov space, `method=krylovpde.Lanczos()`."
+    )
     step_underflow = (
         "krylovpde had to take steps that are too short to advance the time: the operator is far too stiff for a "
         "polynomial Krylov method in this precision. Use fewer decades of stiffness, or float64."

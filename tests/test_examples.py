@@ -40,6 +40,11 @@ def _estimates(output: str) -> dict[int, dict[str, list[float]]]:
     return tables
 
 
+def _needs(*path):
+    """Skips where a file of the measured data is not there."""
+    return pytest.mark.skipif(not _DATA.joinpath(*path).is_file(), reason=f"no {path[-1]} in {_DATA.name}/")
+
+
 def test_getting_started():
     run = _run("getting_started.py")
     assert run.returncode == 0, run.stderr
@@ -287,4 +292,50 @@ def test_marmousi_says_what_is_missing(tmp_path):
     assert run.returncode == 1
     assert "marmousi2/marmousi_vp_20m_176x851.bin" in run.stderr
     assert "AzureClusterlessHPC.jl" in run.stderr
+
+
+def _aquifers(output: str) -> dict[str, dict[str, float]]:
+    """By test: iterations, rmse, and the value of each unknown."""
+    tables = {}
+    for part in output.split("\n\n"):
+        title, *rows = part.strip().splitlines()
+        numbers = dict(re.findall(r"^  (\w) = +(\S+) ±", "\n".join(rows), re.MULTILINE))
+        counted = re.findall(r"(\d+) iterations, rmse (\S+) m", part)
+        if counted:
+            tables[title.split(": ")[0]] = {
+                "iterations": int(counted[0][0]),
+                "rmse": float(counted[0][1]),
+                **{letter: float(number) for letter, number in numbers.items()},
+            }
+    return tables
+
+
+@_needs("pumping_tests", "piezometer_h30.txt")
+def test_pumping_tests(tmp_path):
+    """Both wells and each alone as a fit of Theis' solution has them; a leaky aquifer as published."""
+    figure = tmp_path / "drawdowns.png"
+    run = _run("pumping_tests.py", "--data", _DATA, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    found = _aquifers(run.stdout)
+    assert max(table["iterations"] for table in found.values()) <= 15
+    both = found["Oude Korendijk"]
+    assert both["k"] == pytest.approx(66.088, rel=0.005)
+    assert both["S"] == pytest.approx(2.5411e-5, rel=0.005)
+    assert both["rmse"] == pytest.approx(0.0501, abs=0.0002)
+    for well, k, storage, rmse in ((30, 68.638, 1.607e-5, 0.03166), (90, 71.579, 2.911e-5, 0.02272)):
+        alone = found[f"Oude Korendijk, {well} m"]
+        assert alone["k"] == pytest.approx(k, rel=0.002)
+        assert alone["S"] == pytest.approx(storage, rel=0.005)
+        assert alone["rmse"] == pytest.approx(rmse, abs=1e-4)
+    leaky = found["Texas Hill"]
+    for letter, published in {"k": 224.726, "S": 2.125e-4, "c": 43.964}.items():
+        assert leaky[letter] == pytest.approx(published, rel=0.02)
+    assert figure.stat().st_size > 10_000
+
+
+def test_pumping_tests_say_what_is_missing(tmp_path):
+    run = _run("pumping_tests.py", "--data", tmp_path)
+    assert run.returncode == 1
+    assert str(tmp_path / "pumping_tests" / "piezometer_h30.txt") in run.stderr
+    assert "mbakker7/ttim" in run.stderr
     assert "Traceback" not in run.stderr

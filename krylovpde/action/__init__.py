@@ -35,6 +35,7 @@ from ._faber_recurrence import (
 )
 from ._faber_series import pull_signal_on_ellipse as pull_signal_on_ellipse
 from ._grow import record_slots as record_slots
+from ._inverse_laplace import Contour as Contour, contour_states as contour_states, has_contour as has_contour
 from ._keep import BLOCK as BLOCK, along as along, in_blocks as in_blocks, product as product
 from ._lanczos import Lanczos as Lanczos
 from ._march import (

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from .._solution import RESULTS
-from ..action import Lanczos, Problem, Schedule, Settings, select, shift_chain
+from ..action import Lanczos, Problem, Schedule, Settings, contour_states, select, shift_chain
 from ..action._dense import dense_states
 from ..action._family import chain_generator, natural_rate, start_index
 from ..krylov import arnoldi, lanczos
@@ -47,6 +47,24 @@ def dense_outputs(problem: Problem, state: tuple[PyTree[Array], ...], times: Arr
         result=RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite),
     )
     return _observed(problem, states), report
+
+
+def contour_outputs(
+    settings: Settings, problem: Problem, state: tuple[PyTree[Array], ...], times: Array
+) -> tuple[PyTree[Array], Report]:
+    """The outputs from the inverse Laplace transform."""
+    windows = contour_states(settings, problem, state, times)
+    reached = jnp.all(times >= 0)
+    result = RESULTS.where(windows.complete, RESULTS.successful, RESULTS.max_steps_reached)
+    report = Report(
+        applications=windows.count * windows.poles,
+        dimension=jnp.asarray(windows.poles, jnp.int32),
+        steps=windows.count,
+        error=windows.error,
+        time=lax.stop_gradient(jnp.max(times)),
+        result=RESULTS.where(reached, result, RESULTS.negative_duration),
+    )
+    return _observed(problem, (windows.states,)), report
 
 
 def fixed_outputs(

@@ -13,9 +13,11 @@ from ..action import (
     AbstractMethod,
     Arnoldi,
     Chebyshev,
+    Contour,
     Dense,
     Faber,
     Lanczos,
+    has_contour,
     has_known_imaginary_interval,
     has_known_range,
     has_known_spectrum,
@@ -167,7 +169,7 @@ def choose(
     `onwards`: time only goes forwards. `driven`: there are sources that vary in time.
     """
     if method is None:
-        method = method_when_driven(operator, order) if driven else _method_for(operator, order, onwards)
+        method = method_when_driven(operator, order) if driven else _method_for(operator, order, onwards, adjoint)
         if method is None:
             message = (
                 "sources that vary in time are served by `Chebyshev()`, for self-adjoint operators with a known "
@@ -178,7 +180,8 @@ def choose(
             raise ValueError(message)
     if not isinstance(method, AbstractMethod):
         message = (
-            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), Faber(), ShiftInvert(), Dense(), "
+            "`method` must be None or one of Arnoldi(), Lanczos(), Chebyshev(), Faber(), Contour(), ShiftInvert(), "
+            "Dense(), "
             f"got {method!r}."
         )
         raise TypeError(message)
@@ -200,16 +203,19 @@ def choose(
     if order == 2 and isinstance(method, Lanczos | Chebyshev) and not is_self_adjoint(operator):
         message = f"`method={method.name}()` serves an equation of second order only if its operator is self-adjoint."
         raise ValueError(message)
-    if order == 2 and isinstance(method, Faber):
-        message = "`method=Faber()` serves equations of first order in time only."
+    if order == 2 and isinstance(method, Faber | Contour):
+        message = f"`method={method.name}()` serves equations of first order in time only."
         raise ValueError(message)
     check_pair(method, adjoint, _ADJOINTS)
     return method, adjoint
 
 
-def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool) -> AbstractMethod:
+def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool, adjoint: Any) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
     even = onwards and _is_even(operator)
+    if order == 1 and onwards and not even and has_contour(operator) and isinstance(adjoint, DirectAdjoint | None):
+        # Graded and radial grids around a well: stiffness over ten decades, which only solves get past.
+        return Contour()
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
         # have them. Waves on those are bound by the same eigenvalues, whatever the method.
@@ -248,7 +254,7 @@ def method_when_driven(operator: lx.AbstractLinearOperator, order: int) -> Abstr
 
 
 def _adjoint_for(method: AbstractMethod) -> AbstractAdjoint:
-    if isinstance(method, Dense):
+    if isinstance(method, Dense | Contour):
         return DirectAdjoint()
     if isinstance(method, Faber):
         return CheckpointedAdjoint()

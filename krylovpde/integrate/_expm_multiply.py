@@ -35,7 +35,8 @@ def expm_multiply(
     - `vector`: $v$, a pytree of arrays like the operator's input. Its precision is that of the computation.
     - `t`: a number or a 1-D array of durations, of any sign and order, repeats allowed.
     - `method`: `Lanczos()`, `Arnoldi()` or `Dense()`; `None` chooses by the operator's tags.
-    - `adjoint`: how to differentiate; `None` is `TwoSidedAdjoint()` (`DirectAdjoint()` for `Dense()`).
+    - `adjoint`: how to differentiate; `None` is `TwoSidedAdjoint()` (`DirectAdjoint()` for `Dense()`
+        and `Contour()`).
     - `rtol`, `atol`: the error is at most `atol + rtol · max(‖result‖, ‖v‖)` in the operator's norm, at every time.
         `None` is 1e-6 in double and 1e-4 in single precision. The gradient obeys the same number, relative to its norm
         plus its natural scale `‖cotangent‖ ‖dA‖ ‖u‖ t`.

@@ -120,8 +120,6 @@ class Synthetic(eqx.Module):
 def test_data_from_the_same_grid_are_found(shape, expected):
     grid = kp.Grid(shape=shape, lower=(0.0,), upper=(1.0,))
     experiment = _experiment()
-    if "made_on" not in experiment.__dataclass_fields__:
-        pytest.skip("experiments do not say where their data were made")
     experiment = Experiment(experiment.initial, _TIMES, _SENSORS, made_on=grid)
     if expected:
         with pytest.warns(InversionWarning, match="inverse crime: data were made on the inversion's own grid"):
@@ -169,6 +167,15 @@ def test_the_suggested_rate_is_enough():
 )
 def test_steps_that_depend_on_the_gradient_are_not_judged(optimiser):
     assert _silent(_loss(0.01), _SPEED, optimiser) == []
+
+
+def test_each_parameter_is_judged_by_its_own_optimiser():
+    rates = {"fast": optax.adam(100.0), "slow": optax.adam(1e-3), "plain": optax.sgd(1e-9)}
+    model = {name: jnp.full(2, 1500.0) for name in rates}
+    optimiser = optax.multi_transform(rates, {name: name for name in rates})
+    with pytest.warns(InversionWarning, match="rate"):
+        findings = certify(lambda model: model, model, optimiser)
+    assert [finding.path for finding in findings] == ["model['slow']"]
 
 
 def test_parametrisations_are_seen_through():

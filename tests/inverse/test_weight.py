@@ -254,11 +254,11 @@ def test_a_multiple_of_a_penalty():
 @pytest.mark.bad_input
 def test_what_cannot_be_scaled():
     with pytest.raises(TypeError, match="what weighs data is their sigma"):
-        2.0 * _data_loss()
+        _ = 2.0 * _data_loss()
     with pytest.raises(TypeError, match="LeastSquares compares with data"):
-        2.0 * (_PENALTY + _data_loss())
+        _ = 2.0 * (_PENALTY + _data_loss())
     with pytest.raises(ValueError, match=r"factor must not be negative .* got -1"):
-        -1.0 * _PENALTY
+        _ = -1.0 * _PENALTY
 
 
 @pytest.mark.bad_input

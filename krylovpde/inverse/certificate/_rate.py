@@ -23,15 +23,13 @@ def slow_parameters(model: PyTree, optimiser: Any, max_iterations: int, trainabl
     parameters = eqx.filter(eqx.filter(model, trainable), eqx.is_inexact_array)
     parameters = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), parameters)
     try:
-        step, steps, same = _moves(optimiser, parameters, jnp.asarray(max_iterations))
+        step, steps = _moves(optimiser, parameters, jnp.asarray(max_iterations))
     except TypeError:
         # It asks for the loss beside the gradient: it searches for its step, which has no size of its own.
         return []
-    if not bool(same):
-        return []
     findings = []
     for (path, scale, one), (_, _, total) in zip(_changes(model, step), _changes(model, steps), strict=True):
-        # What does not move at all is meant not to: a leaf that is not free, or a transformation that holds it.
+        # What does not move is not judged: it is not free, or held by the optimiser, or moved as its gradient asks.
         if scale > 0 and 0 < total < _LEAST_CHANGE * scale:
             findings.append(Finding("rate", _message(path, scale, one, total, max_iterations), path))
     return findings
@@ -48,8 +46,8 @@ def _message(path: str, scale: float, step: float, total: float, max_iterations:
 
 
 @eqx.filter_jit
-def _moves(optimiser: Any, parameters: PyTree, number: Array) -> tuple[PyTree, PyTree, Array]:
-    """The first step, the sum of all steps of a constant gradient, and whether they are the same for a louder one.
+def _moves(optimiser: Any, parameters: PyTree, number: Array) -> tuple[PyTree, PyTree]:
+    """The first step and the sum of all steps of a constant gradient; zero for leaves that a louder one moves further.
 
     One sign throughout: parametrisations that average would hide random ones.
     """
@@ -68,10 +66,13 @@ def _moves(optimiser: Any, parameters: PyTree, number: Array) -> tuple[PyTree, P
     louder, _ = step(jtu.tree_map(lambda g: 1000 * g, gradient), start)
     zeros = jtu.tree_map(jnp.zeros_like, parameters)
     total, _ = jax.lax.fori_loop(0, number, add, (zeros, start))
-    differences = [
-        jnp.abs(a - b) <= 1e-2 * jnp.abs(a) for a, b in zip(*map(jtu.tree_leaves, (first, louder)), strict=True)
-    ]
-    return first, total, jnp.all(jnp.stack([jnp.all(same) for same in differences]))
+
+    def of_its_own_size(move: Array, one: Array, other: Array) -> Array:
+        same = jnp.all(jnp.abs(one - other) <= 1e-2 * jnp.abs(one))
+        return jnp.where(same, move, jnp.zeros_like(move))
+
+    own_first, own_total = (jtu.tree_map(of_its_own_size, move, first, louder) for move in (first, total))
+    return own_first, own_total
 
 
 def _strong(state: PyTree) -> PyTree:

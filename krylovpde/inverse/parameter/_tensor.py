@@ -29,8 +29,12 @@ def closest_coefficients(
         roots = [np.sqrt(grid.cell_measures(axis)) for axis in range(grid.ndim)]
         inverses = [np.linalg.pinv(root[:, None] * m) * root for root, m in zip(roots, matrices, strict=True)]
         return before + along_axes(inverses, difference)
-    root = jnp.asarray(np.sqrt(weights / np.max(weights)), field.dtype)
-    operator = lx.FunctionLinearOperator(lambda c: root * along_axes(matrices, c), before)
-    tolerance = 100 * float(jnp.finfo(field.dtype).eps)
+    # lineax's LSMR mixes in numbers of the default precision, so it is given no other.
+    precision = jnp.result_type(float)
+    root = jnp.asarray(np.sqrt(weights / np.max(weights)), precision)
+    start = jnp.zeros(before.shape, precision)
+    operator = lx.FunctionLinearOperator(lambda c: root * along_axes(matrices, c), start)
+    tolerance = 10 * float(jnp.finfo(precision).eps)
     solver = lx.LSMR(rtol=tolerance, atol=tolerance, max_steps=20 * before.size, conlim=1 / tolerance)
-    return before + lx.linear_solve(operator, root * difference, solver, throw=False).value
+    change = lx.linear_solve(operator, root * difference.astype(precision), solver, throw=False).value
+    return before + change.astype(before.dtype)
