@@ -42,6 +42,9 @@ def save(figure: Any, path: Path):
     print(f"\nfigure: {path}")
 
 
+_OPTIMISER = optx.LevenbergMarquardt(rtol=1e-4, atol=1e-4)
+
+
 # --8<-- [start:fit]
 class Estimate(NamedTuple):
     """The best model; standard errors and correlations of its numbers as they are stored; prediction; iterations."""
@@ -54,13 +57,13 @@ class Estimate(NamedTuple):
     iterations: int
 
 
-def fit(predict: Any, data: np.ndarray, sigma: float, model: Any) -> Estimate:
+def fit(predict: Any, data: np.ndarray, sigma: float, model: Any, trainable: Any = eqx.is_inexact_array) -> Estimate:
     """Least squares for data of one standard deviation; NaN is no datum. Errors are scaled to the residual's size."""
     loss = kp.inverse.LeastSquares(predict, data, np.where(np.isnan(data), np.inf, sigma))
-    result = kp.inverse.fit(loss, model, optx.LevenbergMarquardt(rtol=1e-6, atol=1e-6), progress=None)
+    result = kp.inverse.fit(loss, model, _OPTIMISER, trainable=trainable, progress=None)
     if result.failed:
         sys.exit(f"The fit failed: {result.reason}.")
-    residual, jacobian = map(np.asarray, linearised(loss, result.model))
+    residual, jacobian = map(np.asarray, linearised(loss, *eqx.partition(result.model, trainable)))
     count = float(loss.num_data)
     covariance = np.linalg.inv(jacobian.T @ jacobian) * np.sum(residual**2) / (count - jacobian.shape[1])
     errors = np.sqrt(np.diagonal(covariance))
@@ -70,9 +73,8 @@ def fit(predict: Any, data: np.ndarray, sigma: float, model: Any) -> Estimate:
 
 
 @eqx.filter_jit
-def linearised(loss: kp.inverse.LeastSquares, model: Any) -> tuple[jax.Array, jax.Array]:
-    """The residual in one row, and its derivatives with respect to the model's numbers."""
-    free, fixed = eqx.partition(model, eqx.is_inexact_array)
+def linearised(loss: kp.inverse.LeastSquares, free: Any, fixed: Any) -> tuple[jax.Array, jax.Array]:
+    """The residual in one row, and its derivatives with respect to the free numbers."""
     flat, unravel = ravel_pytree(free)
     residual, jvp = jax.linearize(lambda p: loss.residual(eqx.combine(unravel(p), fixed)).ravel(), flat)
     return residual, jax.vmap(jvp, out_axes=1)(jnp.eye(flat.size))

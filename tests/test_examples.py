@@ -310,6 +310,7 @@ def _aquifers(output: str) -> dict[str, dict[str, float]]:
     return tables
 
 
+@pytest.mark.slow
 @_needs("pumping_tests", "piezometer_h30.txt")
 def test_pumping_tests(tmp_path):
     """Both wells and each alone as a fit of Theis' solution has them; a leaky aquifer as published."""
@@ -338,4 +339,58 @@ def test_pumping_tests_say_what_is_missing(tmp_path):
     assert run.returncode == 1
     assert str(tmp_path / "pumping_tests" / "piezometer_h30.txt") in run.stderr
     assert "mbakker7/ttim" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+# Least squares on the mean densities: D in µm²/h and r in 1/h, by thousands of cells in a well.
+_MOVING = {10: 313, 12: 261, 14: 735, 16: 587, 18: 780, 20: 1055}
+_DIVIDING = {10: 0.0439, 12: 0.0436, 14: 0.0479, 16: 0.0486, 18: 0.0536, 20: 0.0636}
+
+
+@pytest.mark.slow
+@_needs("scratch_assay_pc3", "CellDensity_10.csv")
+def test_scratch_assay(tmp_path):
+    """All six densities; one diffusivity for all of them is rejected."""
+    figure = tmp_path / "assay.png"
+    run = _run("scratch_assay.py", "--data", _DATA, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    fisher, porous = run.stdout.split("Porous-Fisher\n")
+    row = r"^ *(\d+|all) +(\S+) \[(\S+), (\S+)\] +(\S+) \[(\S+), (\S+)\] +(\S+) +(\S+) +(\d+)$"
+    for part in (fisher, porous):
+        table = {name: [float(number) for number in rest] for name, *rest in re.findall(row, part, re.MULTILINE)}
+        assert len(table) == 7
+        assert max(numbers[-1] for numbers in table.values()) <= 15
+        separate = float(re.findall(r"together (\S+)", part)[0])
+        assert separate < table["all"][-2]
+        for name, moving in _MOVING.items():
+            found, low, high, rate, *_ = table[str(name)]
+            assert low < found < high
+            assert rate == pytest.approx(_DIVIDING[name], rel=0.05)
+            assert part is porous or found == pytest.approx(moving, rel=0.05)
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@_needs("glacier_ice_temperature", "borehole_248_wide.csv")
+def test_glacier(tmp_path):
+    """Little depends on which sensor drives the top."""
+    figure = tmp_path / "ice.png"
+    run = _run("glacier.py", "--data", _DATA, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    rows = re.findall(r"top (\S+) m, one layer: (\S+) ± \S+ .*rmse (\S+) K, (\d+) iter", run.stdout)
+    assert [row[0] for row in rows] == ["0.3", "0.5", "1"]
+    for _, diffusivity, rmse, iterations in rows:
+        assert 0.98 < float(diffusivity) < 1.06
+        assert float(rmse) < 0.05
+        assert int(iterations) <= 15
+    assert "three layers" in run.stdout
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["scratch_assay.py", "glacier.py"])
+def test_other_measured_examples_say_what_is_missing(tmp_path, name):
+    run = _run(name, "--data", tmp_path)
+    assert run.returncode == 1
+    assert str(tmp_path) in run.stderr
+    assert "--data DIR" in run.stderr
     assert "Traceback" not in run.stderr
