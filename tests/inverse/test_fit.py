@@ -351,13 +351,11 @@ def test_bad_arguments_are_refused():
 
 
 def test_a_fit_warns_of_a_rate_that_moves_nothing_unless_told_not_to():
-    """The warning points at the line that called `fit`."""
     model = {"speed": jnp.asarray(1500.0)}
 
     def run(**options):
         return fit(lambda m: (m["speed"] - 1600.0) ** 2, model, optax.adam(1e-4), max_iterations=2, **options)
 
-    with pytest.warns(InversionWarning, match="rate") as told:
+    with pytest.warns(InversionWarning, match="rate"):
         run(progress=None)
-    assert told[0].filename == __file__
     run(progress=None, certified=False)
