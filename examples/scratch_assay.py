@@ -7,7 +7,7 @@ A layer of cancer cells (PC-3) is scratched, and the density is counted every 12
 at the beginning (Jin et al. 2016). D and r are fitted for each with intervals; Akaike's criterion compares the models,
 and asks whether one D and r serve all six. The state at t = 0 is the measured one. Micrometres, hours, cells/mm².
 
-    python examples/scratch_assay.py [--data DIR] [--output FILE]
+    python examples/scratch_assay.py [--data DIR] [--output FILE] [--models Fisher-KPP Porous-Fisher]
 """
 
 from pathlib import Path
@@ -25,6 +25,7 @@ ORIGIN = "the repository DanielVandH/EquationLearning.jl, folder VandenHeuvel202
 SEEDINGS = (10, 12, 14, 16, 18, 20)  # thousand cells in a well
 CAPACITY = 1700.0  # K, as estimated by Jin et al.
 SIGMA = 100.0
+MODELS = {"Fisher-KPP": "-", "Porous-Fisher": ":"}  # with the style of their lines
 GRID = kp.Grid(shape=(37,), lower=(50.0,), upper=(1900.0,))  # a cell around each place of the data
 
 
@@ -88,23 +89,26 @@ def report(name: str, estimate: Estimate, count: int) -> float:
 
 def main():
     """Fit each seeding with both models, all of them together, print the table, save the figure."""
-    options = arguments("scratch_assay", "Movement and division of cells from a scratch assay.").parse_args()
+    parser = arguments("scratch_assay", "Movement and division of cells from a scratch assay.")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     times, densities = read(options.data)
     figure, panels = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained", sharex=True, sharey=True)
-    for name, porous, style in (("Fisher-KPP", False, "-"), ("Porous-Fisher", True, ":")):
+    for name in options.models:
         print(f"\n{name}\n{'seeding':>8}  {'D in µm²/h':<30}{'r in 1/h':<30}{'rmse':>6}{'AIC':>9}{'iterations':>12}")
-        start = Cells(kp.inverse.Positive.from_value(500.0), kp.inverse.Positive.from_value(0.05), porous)
+        start = Cells(
+            kp.inverse.Positive.from_value(500.0), kp.inverse.Positive.from_value(0.05), name == "Porous-Fisher"
+        )
         total = 0.0
         for axes, seeding, assay in zip(panels.flat, SEEDINGS, densities, strict=True):
             estimate = fit(Assays(jnp.asarray(assay[None, 0]), times[1:]), assay[None, 1:], SIGMA, start)
             total += report(str(seeding), estimate, assay[1:].size)
             axes.set_title(f"{seeding} thousand cells")
             for number, time in enumerate(times[1:]):
-                color = f"C{number}"
-                axes.plot(*GRID.coordinates, estimate.prediction[0, number], style, color=color)
-                if not porous:
-                    axes.plot(*GRID.coordinates, assay[number + 1], ".", color=color, label=f"{time:g} h")
+                axes.plot(*GRID.coordinates, estimate.prediction[0, number], MODELS[name], color=f"C{number}")
+                if name == options.models[0]:
+                    axes.plot(*GRID.coordinates, assay[number + 1], ".", color=f"C{number}", label=f"{time:g} h")
         joint = fit(Assays(jnp.asarray(densities[:, 0]), times[1:]), densities[:, 1:], SIGMA, start)
         report("all", joint, densities[:, 1:].size)
         print(f"{'':>10}AIC of the six fits together {total:.1f}")

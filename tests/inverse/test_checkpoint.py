@@ -33,7 +33,13 @@ def _kill_at(iteration):
     return callback
 
 
-@pytest.mark.parametrize("name", killed.FITS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("optax_lbfgs", "levenberg_marquardt") else name
+        for name in killed.FITS
+    ],
+)
 def test_a_fit_that_is_stopped_twice_ends_with_the_same_numbers(name, tmp_path):
     whole = killed.run(name)
     length = len(whole.history)

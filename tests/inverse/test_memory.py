@@ -61,6 +61,7 @@ def test_the_prediction_holds_on_a_grid_of_two_dimensions():
     assert abs(_deviation(experiments, model, 8)) < 0.2
 
 
+@pytest.mark.slow
 def test_a_budget_gives_a_batch_size():
     experiments, model = _problem(kp.Grid((12,), (0.0,), (1.0,)), 4, method=kp.Dense())
     lines = []

@@ -152,7 +152,7 @@ def _count(num_cells, wrapped, make):
 
 
 @pytest.mark.standard_promotion
-@pytest.mark.parametrize("make", [_steepest, _lbfgs])
+@pytest.mark.parametrize("make", [pytest.param(_steepest, marks=pytest.mark.slow), _lbfgs])
 def test_iterations_do_not_grow_with_the_mesh(make):
     coarse, fine = (_count(n, True, make) for n in (16, 64))
     assert fine <= coarse + 2
