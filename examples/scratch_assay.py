@@ -64,12 +64,11 @@ class Assays(eqx.Module):
 # --8<-- [end:model]
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Times, and mean densities of shape (seedings, times, places) without the place beside the wall."""
-    densities = []
-    for seeding in SEEDINGS:
-        path = existing(Path(folder, "scratch_assay_pc3", f"CellDensity_{seeding}.csv"), ORIGIN)
-        table = np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8-sig")
-        densities.append(1e6 * table["AvgDens"].reshape(5, 38)[:, 1:])
-    return np.unique(table["Time"]), np.stack(densities)
+    names = [Path(folder, "scratch_assay_pc3", f"CellDensity_{seeding}.csv") for seeding in SEEDINGS]
+    paths = [existing(name, ORIGIN) for name in names]
+    tables = [np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8-sig") for path in paths]
+    densities = [1e6 * table["AvgDens"].reshape(5, 38)[:, 1:] for table in tables]
+    return np.unique(tables[0]["Time"]), np.stack(densities)
 
 
 def interval(estimate: Estimate, number: int) -> str:
