@@ -159,7 +159,7 @@ def test_other_endings(key):
     loss = _loss(noise=0.05, sigma=0.05, key=key)
     stagnated = fit(loss, _decay(*_START), optax.lbfgs(), stop=Stagnation(1e-3, window=3), progress=None)
     assert isinstance(stagnated.stopped_by, Stagnation)
-    counted = fit(loss, _decay(*_START), optax.adam(1e-3), max_iterations=3, progress=None)
+    counted = fit(loss, _decay(*_START), optax.adam(1e-3), max_iterations=3, progress=None, certified=False)
     assert isinstance(counted.stopped_by, MaxIterations)
     assert len(counted.history) == 4
     own = fit(loss, _decay(*_START), optx.LevenbergMarquardt(1e-3, 1e-3), progress=None)
