@@ -8,17 +8,13 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Scalar
 
+from ..._parameter import as_inexact
 from ...grid import broadcasts_to, is_concrete
 
 
 def as_inexact_tree(tree: PyTree) -> PyTree[Array]:
     """Data as arrays of floating-point (or complex) numbers; `None` stays."""
-
-    def cast(leaf: Any) -> Array:
-        leaf = jnp.asarray(leaf)
-        return leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.astype(float)
-
-    return jtu.tree_map(cast, tree)
+    return jtu.tree_map(as_inexact, tree)
 
 
 def as_mask_tree(mask: PyTree) -> PyTree[Array]:

@@ -12,12 +12,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree, Scalar
 
+from ..._parameter import as_inexact
 from ...grid import is_concrete
-
-
-def as_inexact(leaf: Any) -> Array:
-    leaf = jnp.asarray(leaf)
-    return leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.astype(float)
 
 
 def measured(name: str, predict: Any, data: PyTree | None, sigma: PyTree | None) -> tuple[PyTree[Array], PyTree[Array]]:

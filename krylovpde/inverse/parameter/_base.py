@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from ..._parameter import as_inexact
 from ...grid import AbstractGrid, broadcasts_to, cell_volumes, is_concrete, only_active
 
 
@@ -95,11 +96,6 @@ def field_and_weights(grid: AbstractGrid | None, value: Array) -> tuple[Array, n
         return value, np.ones(value.shape)
     active = np.broadcast_to(grid.active, grid.shape)
     return only_active(grid, value), np.where(active, cell_volumes(grid, np.dtype(np.float64)), 0.0)
-
-
-def as_inexact(value: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
-    value = jnp.asarray(value)
-    return value if jnp.issubdtype(value.dtype, jnp.inexact) else value.astype(float)
 
 
 def refuse_outside(where: str, value: Array, lower: float, upper: float):

@@ -8,9 +8,10 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
+from ..._parameter import as_inexact
 from ...grid import broadcasts_to, is_concrete
 from ...operator._constant import Constant
-from ._base import AbstractParameter, as_inexact
+from ._base import AbstractParameter
 
 
 class Box(AbstractParameter):

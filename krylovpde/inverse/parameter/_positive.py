@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from ._base import AbstractParameter, Raw, as_inexact, as_raw, refuse_outside, structure_of, value_of, with_value_of
+from ..._parameter import as_inexact
+from ._base import AbstractParameter, Raw, as_raw, refuse_outside, structure_of, value_of, with_value_of
 
 
 class Positive(AbstractParameter):

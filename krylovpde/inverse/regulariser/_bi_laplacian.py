@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Scalar, Shaped
 
+from ..._parameter import as_inexact
 from ...functions import LaplacianFunctions
 from ...functions._matern import matern_decay, matern_scale
 from ...grid import (
@@ -25,7 +26,6 @@ from ...grid import (
 )
 from ...operator import flux_operator
 from ..loss import AbstractLoss, half_sum_of_squares
-from ..loss._data import as_inexact
 
 
 class BiLaplacian(AbstractLoss):
