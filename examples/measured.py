@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jax.flatten_util import ravel_pytree
 
 import krylovpde as kp
 
@@ -42,9 +38,6 @@ def save(figure: Any, path: Path):
     print(f"\nfigure: {path}")
 
 
-_OPTIMISER = optx.LevenbergMarquardt(rtol=1e-4, atol=1e-4)
-
-
 # --8<-- [start:fit]
 class Estimate(NamedTuple):
     """The best model; standard errors and correlations of its numbers as they are stored; prediction; iterations."""
@@ -60,24 +53,14 @@ class Estimate(NamedTuple):
 def fit(predict: Any, data: np.ndarray, sigma: float, model: Any, trainable: Any = eqx.is_inexact_array) -> Estimate:
     """Least squares for data of one standard deviation; NaN is no datum. Errors are scaled to the residual's size."""
     loss = kp.inverse.LeastSquares(predict, data, np.where(np.isnan(data), np.inf, sigma))
-    result = kp.inverse.fit(loss, model, _OPTIMISER, trainable=trainable, progress=None)
+    result = kp.inverse.fit(loss, model, kp.inverse.GaussNewton(), trainable=trainable, progress=None)
     if result.failed:
         sys.exit(f"The fit failed: {result.reason}.")
-    residual, jacobian = map(np.asarray, linearised(loss, *eqx.partition(result.model, trainable)))
-    count = float(loss.num_data)
-    covariance = np.linalg.inv(jacobian.T @ jacobian) * np.sum(residual**2) / (count - jacobian.shape[1])
-    errors = np.sqrt(np.diagonal(covariance))
-    prediction, rmse = np.asarray(predict(result.model)), sigma * float(np.sqrt(np.sum(residual**2) / count))
-    correlations = covariance / np.outer(errors, errors)
-    return Estimate(result.model, errors, correlations, prediction, rmse, len(result.history) - 1)
-
-
-@eqx.filter_jit
-def linearised(loss: kp.inverse.LeastSquares, free: Any, fixed: Any) -> tuple[jax.Array, jax.Array]:
-    """The residual in one row, and its derivatives with respect to the free numbers."""
-    flat, unravel = ravel_pytree(free)
-    residual, jvp = jax.linearize(lambda p: loss.residual(eqx.combine(unravel(p), fixed)).ravel(), flat)
-    return residual, jax.vmap(jvp, out_axes=1)(jnp.eye(flat.size))
+    certainty = kp.inverse.linearised_uncertainty(loss, result.model, trainable=trainable)
+    errors = np.sqrt(np.diagonal(certainty.covariance))
+    prediction = np.asarray(predict(result.model))
+    rmse = float(np.sqrt(np.nanmean((prediction - data) ** 2)))
+    return Estimate(result.model, errors, certainty.correlation, prediction, rmse, len(result.history) - 1)
 
 
 # --8<-- [end:fit]

@@ -269,7 +269,7 @@ def test_column_tracer_on_measured_curves(tmp_path):
 def test_marmousi_in_small(tmp_path):
     """A corner of the model: the misfit falls, the memory is told."""
     figure = tmp_path / "marmousi.png"
-    run = _run("marmousi.py", "--data", _DATA, "--folder", tmp_path, "--figure", figure, "--small")
+    run = _run("marmousi.py", "--data", _DATA, "--folder", tmp_path, "--output", figure, "--small")
     assert run.returncode == 0, run.stderr
     losses = [float(loss) for loss in re.findall(r"^ *[01] +loss ([\d.e+-]+)", run.stdout, re.MULTILINE)]
     assert len(losses) == 4

@@ -155,9 +155,12 @@ def _backwards(visit: Any, begin, count, spacing, checkpoints: Pair, carry: Any)
 def _down(pull: _Pull, carry: _Adjoint, above, lowest, vectors: Any) -> _Adjoint:
     """The steps of the pairs `above - 1, …, lowest`."""
 
-    def body(place, carry: _Adjoint) -> _Adjoint:
+    # The vectors of the next pair are carried: read where they are used, from a buffer at an index that is not known
+    # before, they would be read so at every point of every stencil, which takes twice as long.
+    def body(place, both: tuple[_Adjoint, Any]) -> tuple[_Adjoint, Any]:
+        carry, (older, newer) = both
         pair = above - 1 - place
-        older, newer = vectors(pair)
-        return pull.step(2 * pair, older, pull.step(2 * pair + 1, newer, carry))
+        carry = pull.step(2 * pair, older, pull.step(2 * pair + 1, newer, carry))
+        return carry, vectors(jnp.maximum(pair - 1, lowest))
 
-    return lax.fori_loop(0, above - lowest, body, carry)
+    return lax.fori_loop(0, above - lowest, body, (carry, vectors(above - 1)))[0]

@@ -6,7 +6,7 @@ import lineax as lx
 
 from ..action import AbstractMethod, Chebyshev, Faber
 from ..equation import AbstractSignal
-from ._entrance import method_when_driven
+from ._entrance import method_when_driven, wants_contour
 from ._etdrk import ETDRK4
 from ._panels import Panels
 
@@ -21,7 +21,8 @@ def method_for_driven(
     """
     if order != 1 or isinstance(method, Chebyshev | Faber):
         return method
-    if method is None and method_when_driven(operator, order) is not None:
+    # Around a well a polynomial for ten decades of eigenvalues does not end; solves from panel to panel do.
+    if method is None and not wants_contour(operator) and method_when_driven(operator, order) is not None:
         return None
     degrees = [signal.degree for signal in signals]
     known = [degree for degree in degrees if degree is not None]

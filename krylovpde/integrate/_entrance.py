@@ -213,8 +213,7 @@ def choose(
 def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool, adjoint: Any) -> AbstractMethod:
     """The rule of `method=None`: static facts only (docs: How to choose)."""
     even = onwards and _is_even(operator)
-    if order == 1 and onwards and not even and has_contour(operator) and isinstance(adjoint, DirectAdjoint | None):
-        # Graded and radial grids around a well: stiffness over ten decades, which only solves get past.
+    if order == 1 and onwards and wants_contour(operator) and isinstance(adjoint, DirectAdjoint | None):
         return Contour()
     if is_self_adjoint(operator):
         # The degree of a polynomial grows with the largest eigenvalue: a space can leave outliers out, as graded grids
@@ -230,6 +229,11 @@ def _method_for(operator: lx.AbstractLinearOperator, order: int, onwards: bool, 
     # Onwards in time a stencil with transport has nothing to grow by but what its ellipse tells.
     carried = even and isinstance(operator, FluxOperator) and operator.has_transport
     return Faber() if order == 1 and carried and has_known_range(operator) else Arnoldi()
+
+
+def wants_contour(operator: lx.AbstractLinearOperator) -> bool:
+    """Graded and radial grids around a well: stiffness over ten decades, which only solves get past."""
+    return has_contour(operator) and not _is_even(operator)
 
 
 def _is_even(operator: lx.AbstractLinearOperator) -> bool:

@@ -21,6 +21,7 @@ from .experiment import (
     batch_size_for as batch_size_for,
     equation_of as equation_of,
     memory_formula as memory_formula,
+    memory_needed as memory_needed,
 )
 from .fitting import (
     LBFGS as LBFGS,

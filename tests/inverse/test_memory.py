@@ -15,6 +15,7 @@ from krylovpde.inverse import (
     MemoryFormula,
     batch_size_for,
     memory_formula,
+    memory_needed,
 )
 from krylovpde.inverse.experiment._memory import _bytes_of, _HalfSquares
 
@@ -53,6 +54,12 @@ def test_the_prediction_holds_for_larger_batches():
     assert abs(formula.bytes_for(8) / needed - 1.0) < 0.2
     assert formula.per_run > 200 * 40 * 8  # a state for each time at least
     assert str(formula).startswith("memory = ")
+
+
+def test_what_is_needed_as_it_stands():
+    experiments, model = _problem(kp.Grid((16,), (0.0,), (1.0,)), 4)
+    batched = memory_needed(experiments.with_batch_size(1), model)
+    assert 0 < batched < memory_needed(experiments.with_batch_size(4), model)
 
 
 @pytest.mark.slow

@@ -7,4 +7,5 @@ from ._memory import (
     MemoryFormula as MemoryFormula,
     batch_size_for as batch_size_for,
     memory_formula as memory_formula,
+    memory_needed as memory_needed,
 )

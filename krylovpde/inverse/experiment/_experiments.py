@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from ..._solution import Solution
-from ._batch import check_batch_size, predicted, solve_all
+from ._batch import check_batch_size, check_num_devices, predicted, solve_all
 from ._experiment import Experiment, grid_of
 from ._measurements import with_noise
 
@@ -31,16 +31,23 @@ class Experiments(eqx.Module):
         `data`, where there are any; `sigma` and `mask` broadcast against them.
     - `batch_size`: how many run side by side; `None` for one at a time.
     - `shared_source`: whether `source` is one for all runs, without a leading axis.
+    - `num_devices`: among how many of `jax.devices()` the runs are shared out. A processor is one device whose cores
+        share the work of each operation, which small ones do badly: after
+        `jax.config.update("jax_num_cpu_devices", 2)` two cores take one run each.
 
     **Returns** predictions with the same leading axis.
+
+    **Raises:** `ValueError` for a batch size below 1, or more devices than there are.
     """
 
     experiment: Experiment
     batch_size: int | None = eqx.field(default=None, static=True)
     shared_source: bool = eqx.field(default=False, static=True)
+    num_devices: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
         check_batch_size(self.batch_size, "Experiments")
+        check_num_devices(self.num_devices, "Experiments")
         if callable(self.experiment.initial):
             message = "Experiments: `initial` must be the stacked initial states, not a function of the model."
             raise TypeError(message)
@@ -57,7 +64,7 @@ class Experiments(eqx.Module):
     def solve(self, model: Any) -> Solution:
         """The solutions, every leaf stacked."""
         drive = dataclasses.replace(self.experiment, data=None, sigma=None, mask=None)
-        return solve_all(drive, self._differs(drive), self.num_runs, self.batch_size, model)
+        return solve_all(drive, self._differs(drive), self.num_runs, self.batch_size, model, self.num_devices)
 
     @property
     def measurements(self) -> tuple[PyTree[Array], PyTree[Array]]:

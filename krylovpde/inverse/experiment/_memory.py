@@ -97,6 +97,22 @@ def _measured_at(num_runs: int) -> tuple[int, int]:
     return (high + 1) // 2, high
 
 
+def memory_needed(loss: Callable[[Any], Scalar], model: PyTree) -> int:
+    """What a value and gradient of a loss need in memory as it stands: bytes, of all devices together.
+
+    XLA's plan of the compiled program: temporaries, arguments and results. Without a `batch_size` it holds what the
+    backward pass of *every* run needs: runs one after another are not made again.
+
+    **Arguments:**
+
+    - `loss`: a loss as an Equinox module; its numbers do not matter.
+    - `model`: with the shapes of the model to be fitted.
+
+    **Raises:** `RuntimeError` where the backend does not tell memory.
+    """
+    return _bytes_of(_HalfSquares(loss) if isinstance(loss, _Batched) else loss, model)
+
+
 def batch_size_for(
     loss: Callable[[Any], Scalar] | _Batched,
     model: PyTree,
@@ -151,12 +167,15 @@ def _bytes_of(loss: PyTree, model: PyTree) -> int:
         loss, model = eqx.combine(arrays, static)
         return eqx.filter_value_and_grad(lambda m: loss(m))(model)
 
-    analysis = jax.jit(value_and_gradient).lower(arrays).compile().memory_analysis()
+    compiled = jax.jit(value_and_gradient).lower(arrays).compile()
+    analysis = compiled.memory_analysis()
     if analysis is None:
         message = f"memory_formula: the backend {jax.default_backend()!r} does not tell what memory a program needs."
         raise RuntimeError(message)
     total = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
-    return int(total - analysis.alias_size_in_bytes)
+    # The plan is that of one device, and all have the same.
+    devices = max(len(sharding.device_set) for sharding in jtu.tree_leaves(compiled.output_shardings))
+    return devices * int(total - analysis.alias_size_in_bytes)
 
 
 def _readable(count: float | int) -> str:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, ArrayLike, PyTree, Scalar, Shaped
 
+from ._data import count_data
+
 
 class AbstractLoss(eqx.Module):
     """A scalar function of a model that knows how well the data are fitted."""
@@ -50,21 +52,24 @@ class AbstractLoss(eqx.Module):
 class AbstractDataLoss(AbstractLoss):
     """A loss that compares predictions with data: what `χ²/N` is about.
 
-    A concrete one gives `residual`, `num_data` and `expected_value`; the rest follows.
+    A concrete one gives `residual`, and `expected_value` where that is not that of least squares; the rest follows.
     """
 
-    @property
-    @abc.abstractmethod
-    def num_data(self) -> Scalar:
-        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
+    data: eqx.AbstractVar[PyTree[Shaped[Array, "..."]]]
+    sigma: eqx.AbstractVar[PyTree[Shaped[Array, "..."]]]
 
     @property
-    @abc.abstractmethod
+    def num_data(self) -> Scalar:
+        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
+        return count_data(self.data, self.sigma)
+
+    @property
     def expected_value(self) -> Scalar:
         """What the loss is on average where the predictions are right and the noise is as it says.
 
         `num_data / 2` for least squares.
         """
+        return self.num_data / 2
 
     def __call__(self, model: PyTree) -> Scalar:
         """`½ Σ|residual|²`."""

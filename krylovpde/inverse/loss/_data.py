@@ -58,6 +58,7 @@ def as_positive(name: str, value: Any) -> Array:
 
 
 def weighted(prediction: Array, data: Array, sigma: Array) -> Array:
+    """`(prediction - data) / sigma`; 0 where `sigma` is infinite."""
     # The prediction's precision decides: it is the state's.
     counted = jnp.isfinite(sigma)
     data, sigma = data.astype(prediction.dtype), sigma.astype(prediction.dtype)

@@ -9,7 +9,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Float, PyTree, Scalar, Shaped
 
 from ._base import AbstractDataLoss
-from ._data import as_positive, count_data, measured, predicted, refuse_complex, weighted
+from ._data import as_positive, measured, predicted, refuse_complex, weighted
 
 
 class Huber(AbstractDataLoss):
@@ -58,11 +58,6 @@ class Huber(AbstractDataLoss):
         prediction = predicted("Huber", self.predict, model, self.data)
         plain = jtu.tree_map(weighted, prediction, self.data, self.sigma)
         return jtu.tree_map(lambda r: _huber_residual(r, self.threshold.astype(r.dtype)), plain)
-
-    @property
-    def num_data(self) -> Scalar:
-        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
-        return count_data(self.data, self.sigma)
 
     @property
     def expected_value(self) -> Scalar:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.tree_util as jtu
-from jaxtyping import Array, PyTree, Scalar, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 from ._base import AbstractDataLoss
-from ._data import count_data, measured, predicted, weighted
+from ._data import measured, predicted, weighted
 
 
 class LeastSquares(AbstractDataLoss):
@@ -41,13 +41,3 @@ class LeastSquares(AbstractDataLoss):
         """`(prediction - data) / sigma`, a pytree like the data; 0 where `sigma` is infinite."""
         prediction = predicted("LeastSquares", self.predict, model, self.data)
         return jtu.tree_map(weighted, prediction, self.data, self.sigma)
-
-    @property
-    def num_data(self) -> Scalar:
-        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
-        return count_data(self.data, self.sigma)
-
-    @property
-    def expected_value(self) -> Scalar:
-        """`num_data / 2`."""
-        return self.num_data / 2

@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, PyTree, Scalar, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 from ...grid import is_concrete
 from ._base import AbstractDataLoss
-from ._data import count_data, measured, predicted, refuse_complex, weighted
+from ._data import measured, predicted, refuse_complex, weighted
 
 
 class LogData(AbstractDataLoss):
@@ -44,16 +44,6 @@ class LogData(AbstractDataLoss):
         """`log(prediction / data) / sigma`, a pytree like the data; 0 where `sigma` is infinite."""
         prediction = predicted("LogData", self.predict, model, self.data)
         return jtu.tree_map(_log_residual, prediction, self.data, self.sigma)
-
-    @property
-    def num_data(self) -> Scalar:
-        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
-        return count_data(self.data, self.sigma)
-
-    @property
-    def expected_value(self) -> Scalar:
-        """`num_data / 2`."""
-        return self.num_data / 2
 
 
 def _log_residual(prediction: Array, data: Array, sigma: Array) -> Array:

@@ -9,7 +9,7 @@ from jax.scipy.special import digamma
 from jaxtyping import Array, ArrayLike, Float, PyTree, Scalar, Shaped
 
 from ._base import AbstractDataLoss
-from ._data import as_positive, count_data, measured, predicted, refuse_complex, weighted
+from ._data import as_positive, measured, predicted, refuse_complex, weighted
 
 # log(1 + x)/x is summed as a series up to here; with this many terms its error is below 1e-17.
 _SMALL, _NUM_TERMS = 0.02, 10
@@ -64,11 +64,6 @@ class StudentT(AbstractDataLoss):
         prediction = predicted("StudentT", self.predict, model, self.data)
         plain = jtu.tree_map(weighted, prediction, self.data, self.sigma)
         return jtu.tree_map(lambda r: _student_residual(r, self.dof.astype(r.dtype)), plain)
-
-    @property
-    def num_data(self) -> Scalar:
-        """How many data count: those of finite `sigma`. A float, in the precision of the data."""
-        return count_data(self.data, self.sigma)
 
     @property
     def expected_value(self) -> Scalar:
