@@ -56,10 +56,11 @@ def test_the_prediction_holds_for_larger_batches():
     assert str(formula).startswith("memory = ")
 
 
-def test_what_is_needed_as_it_stands():
-    experiments, model = _problem(kp.Grid((16,), (0.0,), (1.0,)), 4)
-    batched = memory_needed(experiments.with_batch_size(1), model)
-    assert 0 < batched < memory_needed(experiments.with_batch_size(4), model)
+def test_without_a_batch_size_every_run_is_kept():
+    grid = kp.Grid((16,), (0.0,), (1.0,))
+    few, many = (memory_needed(*_problem(grid, runs, method=kp.Lanczos(8), throw=False)) for runs in (4, 64))
+    basis = 8 * 16 * 8  # bytes
+    assert many - few > 60 * basis
 
 
 @pytest.mark.slow
