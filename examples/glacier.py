@@ -96,7 +96,7 @@ def main():
                     (line,) = axes.plot(times[::EVERY], data[:, number], ".", markersize=3, label=f"{depth:g} m")
                     axes.plot(times[::EVERY], estimate.prediction[:, number], color=line.get_color())
     axes.set(xlabel=f"days since {BEGIN}", ylabel="temperature (°C)")
-    axes.legend(title="dots: measured")
+    figure.legend(title="dots: measured", loc="outside right upper", markerscale=3)
     save(figure, options.output)
 
 

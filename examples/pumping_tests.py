@@ -2,13 +2,13 @@
 
     S b s_t = (1/r) (r k b s_r)_r - s / c,     -2πr k b s_r = Q at the well,     s = 0 far away,     s = 0 before
 
-A well pumps a constant Q from a layer of thickness b, and the drawdown s is measured at some distances r. Two measured
-tests: Oude Korendijk in the Netherlands (confined, 1/c = 0), both piezometers and each alone, and Texas Hill (leaky:
-water seeps through the layer above, against a resistance c). Metres and days.
+A well pumps a constant Q from a layer of thickness b; the drawdown s is measured at distances r. Two measured tests:
+Oude Korendijk (confined, 1/c = 0) and Texas Hill (leaky: water seeps in against a resistance c). Metres and days.
 
     python examples/pumping_tests.py [--data DIR] [--cells 400] [--output FILE]
 """
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,7 @@ from measured import Estimate, arguments, existing, fit, save
 
 import krylovpde as kp
 
-ORIGIN = "the repository mbakker7/ttim, folder docs/03pumpingtests/data"
-SIGMA = 0.03  # of a drawdown, in m
+ORIGIN, SIGMA = "the repository mbakker7/ttim, folder docs/03pumpingtests/data", 0.03  # m, of a drawdown
 
 
 class PumpingTest(NamedTuple):
@@ -103,13 +102,14 @@ def main():
         counted = np.where(np.isin(np.arange(len(test.files)), wells), measured, np.nan)
         unknown = {letter: kp.inverse.Positive.from_value(value) for letter, value in test.start.items()}
         sensors = kp.Sensors(grid, [[distance] for distance in test.files])
-        experiment = kp.inverse.Experiment(jnp.zeros(grid.shape), times, sensors)
-        estimate = fit(experiment, counted, SIGMA, Aquifer(unknown, grid, test.discharge, test.thickness))
+        drawdown = functools.partial(kp.inverse.Experiment, jnp.zeros(grid.shape), observe=sensors)
+        estimate = fit(drawdown(times), counted, SIGMA, Aquifer(unknown, grid, test.discharge, test.thickness))
         report(f"{name}: published {published}", estimate)
+        curves = drawdown(smooth := np.geomspace(times[0], times[-1], 200))(estimate.model)
         for well, distance in enumerate(test.files):
             label = f"{distance:g} m" + ("" if well in wells else ", not used")
             (points,) = axes.semilogx(times, measured[:, well], "o", markersize=4, label=label)
-            axes.semilogx(times, estimate.prediction[:, well], color=points.get_color())
+            axes.semilogx(smooth, curves[:, well], color=points.get_color())
         axes.set(title=name, xlabel="time (d)", ylabel="drawdown (m)")
         axes.legend(title="distance")
     save(figure, options.output)

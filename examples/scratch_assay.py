@@ -23,8 +23,7 @@ import krylovpde as kp
 
 ORIGIN = "the repository DanielVandH/EquationLearning.jl, folder VandenHeuvel2022_PaperCode/data"
 SEEDINGS = (10, 12, 14, 16, 18, 20)  # thousand cells in a well
-CAPACITY = 1700.0  # K, as estimated by Jin et al.
-SIGMA = 100.0
+CAPACITY, SIGMA = 1700.0, 100.0  # K, as estimated by Jin et al.; of a density
 MODELS = {"Fisher-KPP": "-", "Porous-Fisher": ":"}  # with the style of their lines
 GRID = kp.Grid(shape=(37,), lower=(50.0,), upper=(1900.0,))  # a cell around each place of the data
 
@@ -96,9 +95,8 @@ def main():
     figure, panels = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained", sharex=True, sharey=True)
     for name in options.models:
         print(f"\n{name}\n{'seeding':>8}  {'D in µm²/h':<30}{'r in 1/h':<30}{'rmse':>6}{'AIC':>9}{'iterations':>12}")
-        start = Cells(
-            kp.inverse.Positive.from_value(500.0), kp.inverse.Positive.from_value(0.05), name == "Porous-Fisher"
-        )
+        guess = map(kp.inverse.Positive.from_value, (500.0, 0.05))
+        start = Cells(*guess, porous=name == "Porous-Fisher")
         total = 0.0
         for axes, seeding, assay in zip(panels.flat, SEEDINGS, densities, strict=True):
             estimate = fit(Assays(jnp.asarray(assay[None, 0]), times[1:]), assay[None, 1:], SIGMA, start)
