@@ -23,7 +23,7 @@ def wave(speed: jax.Array, spacing: float, width: float) -> kp.Wave:
 
     160 m more of water above, absorbing layers on all sides.
     """
-    layer, above = max(20, round(800.0 / width)), round(200.0 / width)
+    layer, above = max(14, round(600.0 / width)), round(200.0 / width)
     shape = [2 * layer + 1 + math.ceil(spacing * (n - 1) / width) for n in speed.shape]
     shape[0] += above
     lower = np.array([40.0 - (above + layer + 0.5) * width, -(layer + 0.5) * width])
