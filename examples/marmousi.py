@@ -3,7 +3,7 @@
     u_tt = c(z, x)² lap u + f(x) w(t)
 
 Sources and receivers near the surface, absorbing layers on all sides (above the water, too: no surface multiples). Data
-are made on cells of 20 m; the model has cells of 40 m, frequencies up to 5 Hz are computed on 60 m. From the smooth model and
+are made on cells of 20 m; the model has cells of 40 m, up to 5 Hz waves are computed on 60 m. From the smooth model and
 3 Hz to 8 Hz, by L-BFGS between bounds, the water known. Started again, it goes on where it was.
 
     python examples/marmousi.py [--data DIR] [--folder FOLDER] [--devices N] [--output FILE] [--small]
