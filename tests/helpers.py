@@ -1,8 +1,12 @@
 """What several test files share: tolerances with names, and comparisons of pytrees."""
 
+from collections.abc import Collection, Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
@@ -43,3 +47,20 @@ def dense(operator) -> Array:
     size = int(np.prod(structure.shape))
     columns = jax.vmap(lambda e: operator.mv(e.reshape(structure.shape)).ravel())(jnp.eye(size, dtype=structure.dtype))
     return columns.T
+
+
+def variants(values: Iterable[Any], *, quick: Collection[Any] = (), slow: Collection[Any] = ()) -> list[Any]:
+    """`values` for `pytest.mark.parametrize`, marked slow where not in `quick`, or where in `slow`: one of the two.
+
+    Tuples are the values of several arguments.
+    """
+    values = list(values)
+    unknown = [name for name in (*quick, *slow) if name not in values]
+    assert not unknown, f"no such variants: {unknown}"
+    assert bool(quick) != bool(slow)
+    later = [value in slow if slow else value not in quick for value in values]
+    parts = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*part, marks=pytest.mark.slow) if mark else pytest.param(*part)
+        for part, mark in zip(parts, later, strict=True)
+    ]

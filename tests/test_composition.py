@@ -21,6 +21,7 @@ def _run(script: str, *arguments) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_a_diffrax_model():
     """Loss and gradient of the same module by both: to the tolerances of the two."""
     output = _run("diffrax_model.py", "--size", 16)

@@ -248,6 +248,7 @@ def test_column_tracer_on_made_up_curves(tmp_path):
     assert figure.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _MEASURED, reason=f"the measured curves are not in {_DATA.name}/")
 def test_column_tracer_on_measured_curves(tmp_path):
     """Velocity within 1 % and dispersion within 3 % of the closed-form fits, at a cell Péclet number below 2."""

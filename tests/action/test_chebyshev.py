@@ -1,5 +1,7 @@
 """Chebyshev's recurrence: values to the tolerance, on smooth and rough data, and how it fails."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -9,7 +11,7 @@ import scipy.linalg
 
 import krylovpde as kp
 from krylovpde.action._phase import cos_sin
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 RNG = np.random.default_rng(31)
 SIZE = 40
@@ -25,8 +27,11 @@ STARTS = {
 KAPPA = 1.0 + 0.5 * np.sin(7 * X) + 0.4 * (X > 0.6)
 
 
-@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-10])
-@pytest.mark.parametrize("start", STARTS)
+# Each tolerance is a program of its own, each start is not.
+@pytest.mark.parametrize(
+    ("start", "rtol"),
+    variants(itertools.product(STARTS, (1e-3, 1e-6, 1e-10)), quick=[(start, 1e-6) for start in STARTS]),
+)
 def test_diffusion_and_waves_meet_the_tolerance(start, rtol):
     vector = jnp.asarray(STARTS[start])
     matrix = np.asarray(kp.Diffusion(LINE, KAPPA).operator().as_matrix())
@@ -52,7 +57,9 @@ def test_diffusion_and_waves_meet_the_tolerance(start, rtol):
                 assert np.linalg.norm(mine - theirs) <= 10 * rtol * size + 1e-11
 
 
-@pytest.mark.parametrize("kind", ["zero", "one", "negative", "indefinite", "skew"])
+@pytest.mark.parametrize(
+    "kind", variants(["zero", "one", "negative", "indefinite", "skew"], slow=["one", "indefinite"])
+)
 def test_awkward_operators(kind):
     shape = jax.ShapeDtypeStruct((5,), jnp.float64)
     diagonal = {
@@ -80,6 +87,7 @@ def test_awkward_operators(kind):
         assert np.linalg.norm(value - exact) <= 1e-9 * max(np.linalg.norm(exact), np.linalg.norm(vector))
 
 
+@pytest.mark.slow
 def test_single_precision_over_many_wavelengths():
     grid = kp.Grid(shape=(200,), lower=(0.0,), upper=(1.0,))
     (x,) = grid.coordinates

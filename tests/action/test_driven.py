@@ -12,7 +12,7 @@ import krylovpde as kp
 from krylovpde.action._driven import driven_transpose, driven_values
 from krylovpde.action._excitation import Forced, Released
 from krylovpde.action._faber_series import expand_on_ellipse
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 from tests.told import driven_states, ellipse
 
 POINTS = jnp.asarray([0.0, -3.0, 0.4 + 2.0j, -40.0 + 25.0j, 1e-9 - 1.0j, -2000.0 + 0.0j])
@@ -44,7 +44,7 @@ def responses(signal, times, points, edges):
     return np.stack(rows, axis=1)
 
 
-@pytest.mark.parametrize("kind", ["linear", "previous"])
+@pytest.mark.parametrize("kind", variants(["linear", "previous"], quick=["linear"]))
 def test_a_walk_solves_its_equation_on_both_sides_of_a_jump(kind):
     signal = kp.Sampled(SAMPLES, VALUES, kind=kind)
     values = driven_values(1, pieces(signal), jnp.asarray(TIMES), POINTS)[0]
@@ -88,7 +88,15 @@ def test_what_rounding_does_to_equal_panels_is_followed():
     assert abs(value - total) < 1e-9 * abs(total)
 
 
-@pytest.mark.parametrize("axes", [(3.0, 2.0), (1.0, 60.0), (0.0, 40.0), (50.0, 0.0)])
+@pytest.mark.parametrize(
+    "axes",
+    [
+        pytest.param((3.0, 2.0), marks=pytest.mark.slow),
+        (1.0, 60.0),
+        pytest.param((0.0, 40.0), marks=pytest.mark.slow),
+        pytest.param((50.0, 0.0), marks=pytest.mark.slow),
+    ],
+)
 def test_the_series_of_a_response_holds_everywhere_in_the_ellipse(axes):
     real, imaginary = axes
     signal = kp.Sampled(SAMPLES, VALUES)

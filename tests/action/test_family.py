@@ -12,7 +12,7 @@ import scipy.linalg
 from krylovpde.action._expm import expm
 from krylovpde.action._family import matrix_family, scalar_family
 from krylovpde.action._pairing import matrix_pairing
-from tests.helpers import rounding
+from tests.helpers import rounding, variants
 
 every_order = pytest.mark.parametrize("order", [1, 2])
 HIGHEST = 4
@@ -39,7 +39,7 @@ def exact(order, level, t, z):
 
 
 @every_order
-@pytest.mark.parametrize("kind", ["real", "complex"])
+@pytest.mark.parametrize("kind", variants(["real", "complex"], quick=["complex"]))
 def test_scalar_family_is_its_series(order, kind):
     sizes = np.array([0.0, 1e-12, 1e-5, 0.3, 1.999, 2.001, 7.0, 60.0, 300.0])
     z = np.concatenate([-sizes, sizes[:-1]]) if kind == "real" else sizes * np.exp(1j * np.linspace(0.0, 6.0, 9))
@@ -136,7 +136,8 @@ def test_growth_is_that_of_the_leading_block():
     assert expm(matrix)[1] >= math.exp(5.0) * (1 - 1e-12)
 
 
-@every_order
+# That of order one is in every gradient of the adjoints' battery.
+@pytest.mark.parametrize("order", variants([1, 2], quick=[2]))
 def test_pairing_is_its_integral(order):
     # Gauss-Legendre with 60 nodes on dense exponentials, an integral that shares nothing with Van Loan's block.
     rng = np.random.default_rng(3)

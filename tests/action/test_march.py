@@ -44,10 +44,10 @@ def run(settings, problem, state, times):
 
 
 CASES = [
-    pytest.param("Lanczos", 1, 2, id="lanczos-first-order-two-sources"),
+    pytest.param("Lanczos", 1, 2, id="lanczos-first-order-two-sources", marks=pytest.mark.slow),
     pytest.param("Lanczos", 2, 1, id="lanczos-second-order-one-source"),
-    pytest.param("Arnoldi", 1, 0, id="arnoldi-first-order"),
-    pytest.param("Arnoldi", 2, 2, id="arnoldi-second-order-two-sources"),
+    pytest.param("Arnoldi", 1, 0, id="arnoldi-first-order", marks=pytest.mark.slow),
+    pytest.param("Arnoldi", 2, 2, id="arnoldi-second-order-two-sources", marks=pytest.mark.slow),
 ]
 
 

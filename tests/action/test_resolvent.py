@@ -9,7 +9,7 @@ import scipy.sparse
 
 import krylovpde as kp
 from krylovpde.action import Task, resolvent
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 
 def graded(size, ratio=300.0):
@@ -45,9 +45,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow) if case in ("walls", "periodic") else case for case in CASES]
-)
+@pytest.mark.parametrize("case", variants(CASES, quick=["capacity"]))
 def test_a_plane_graded_along_both_axes(case):
     equation, t = CASES[case](jnp.asarray(diffusivity(GRID, 10.0))), 0.1
     operator = equation.operator()
@@ -61,7 +59,7 @@ def test_a_plane_graded_along_both_axes(case):
     assert solution.stats.applications <= 40 * solution.stats.krylov_dimension
 
 
-@pytest.mark.parametrize("boundary", [kp.Neumann(), kp.Dirichlet(), kp.Periodic()])
+@pytest.mark.parametrize("boundary", variants([kp.Neumann(), kp.Dirichlet(), kp.Periodic()], quick=[kp.Dirichlet()]))
 def test_what_is_separable_takes_one_iteration(boundary):
     # The second product checks the residual.
     edges = [graded(7), graded(5), np.linspace(0.0, 1.0, 5)]

@@ -59,6 +59,7 @@ def test_decades_of_times():
     assert solution.stats.applications <= 32 * 5
 
 
+@pytest.mark.slow
 def test_gradients_of_a_stiff_problem():
     def loss(solve, k, v, b):
         return jnp.sum(LOSS * solve(k, v, b) ** 2)

@@ -7,17 +7,14 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
-from tests.helpers import random_like, relative_error
+from tests.helpers import random_like, relative_error, variants
 
 from .problems import OPERATORS, SIZE, TIMES, cotangent, general, objective, point
 
 RTOL = 1e-9  # so tight that what is left is a matter of the rules, not of the tolerance
 CLOSE = 1e-7
 
-QUICK = ("skew hermitian", "general")
-every_operator = pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPERATORS]
-)
+every_operator = pytest.mark.parametrize("name", variants(OPERATORS, quick=["general"]))
 
 
 def reference(name):

@@ -252,6 +252,7 @@ def test_pullback_is_the_vjp_with_its_statistics():
     assert stats.error_estimate < 10 * RTOL
 
 
+@pytest.mark.slow
 def test_a_failed_pass_raises_or_gives_nan():
     def loss(throw, kappa):
         equation = kp.AdvectionDiffusion(GRID, kappa, (4.0, -2.0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 N = 9
 VECTOR = jnp.asarray(np.cos(np.arange(N)))
@@ -29,7 +29,10 @@ def _dense(rates):
     return jnp.vdot(SEEN, jax.scipy.linalg.expm(0.7 * matrix) @ VECTOR)
 
 
-@pytest.mark.parametrize("method", [kp.Arnoldi(), kp.Lanczos(), kp.Chebyshev()], ids=lambda method: method.name)
+# Krylov's methods meet such a function, and its gradient, in the degenerate cases of the adjoints' battery.
+@pytest.mark.parametrize(
+    "method", variants([kp.Arnoldi(), kp.Lanczos(), kp.Chebyshev()], quick=[kp.Chebyshev()]), ids=lambda m: m.name
+)
 def test_gradients(method):
     rates = jnp.asarray(1.0 + 0.5 * np.cos(2.0 * np.arange(N)))
 

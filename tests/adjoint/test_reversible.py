@@ -114,6 +114,7 @@ def test_second_derivatives_in_rough_directions_and_a_batch_of_them(mode, key):
     assert relative_error(batch(kp.Chebyshev()), batch(kp.Dense())) < 10 * CLOSE
 
 
+@pytest.mark.slow
 def test_a_start_that_is_zero_has_a_gradient():
     def loss(method, v):
         state = kp.solve(kp.Wave(GRID, SPEED), kp.WaveState(FIELD, v), 0.7, method=method, rtol=RTOL).value

@@ -35,6 +35,7 @@ def test_gradient_in_double_precision(rtol):
     assert relative_error(gradient, heat_reference()) <= 20 * rtol
 
 
+@pytest.mark.slow
 def test_gradient_in_single_precision():
     gradient = jax.jit(jax.grad(functools.partial(heat, {"rtol": 1e-5})))(heat_data(np.float32)[0])
     assert gradient.dtype == jnp.float32

@@ -1,6 +1,6 @@
 """Every equation by name: a new one enters all tests of `test_battery.py` here.
 
-Each entry makes the equation from a dtype (of all its parameters).
+Each entry makes the equation from a dtype (of all its parameters). What is in `LITTLE_NEW` waits for the slow tests.
 """
 
 import jax.numpy as jnp
@@ -97,3 +97,18 @@ EQUATIONS = {
     ),
     "linear matrix": lambda dtype: Linear(lx.MatrixLinearOperator(jnp.asarray(np.eye(3) * -2.0, dtype))),
 }
+
+# Each differs little from another of its class, which has its coefficients, walls or order, too. The radial grid is one
+# among the operators.
+LITTLE_NEW = [
+    "diffusion number",
+    "diffusion field",
+    "diffusion periodic",
+    "diffusion radial",
+    "advection central",
+    "wave",
+    "wave density",
+    "wave boundary",
+    "wave fourth order",
+    "linear matrix",
+]

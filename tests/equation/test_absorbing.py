@@ -105,6 +105,7 @@ def _directions():
     return random_like(jax.random.key(0), PARAMETERS)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter():
     """Speed, density, damping, source, initial state, against the derivative of the dense exponential."""
     value, gradient = jax.jit(jax.value_and_grad(_loss))(PARAMETERS)
@@ -285,7 +286,8 @@ def reflected_energy(angle, wavelength, width=20, cycles=2.0, accuracy=2):
     return back / energy(start.displacement, start.velocity)
 
 
-@pytest.mark.parametrize(("angle", "bound"), [pytest.param(0, 1e-5, marks=pytest.mark.slow), (60, 3e-3)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("angle", "bound"), [(0, 1e-5), (60, 3e-3)])
 def test_twenty_cells_send_back_next_to_nothing(angle, bound):
     """Of the energy 1e-4 at normal incidence and 1e-2 at 60° are asked for; what the layer promises is below that."""
     assert 0.0 < reflected_energy(angle, 10.0) < bound

@@ -75,9 +75,9 @@ def test_the_pair_is_what_it_should_be(key):
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
-        ("scipy", None),
+        pytest.param("scipy", None, marks=pytest.mark.slow),
         ("function", None),
-        ("sparse", kp.Chebyshev()),
+        pytest.param("sparse", kp.Chebyshev(), marks=pytest.mark.slow),
         pytest.param("dense", kp.Chebyshev(), marks=pytest.mark.slow),
         pytest.param("sparse", kp.ShiftInvert(), marks=pytest.mark.slow),
     ],
@@ -89,6 +89,7 @@ def test_first_order(kind, method):
     np.testing.assert_allclose(solution.value, np.stack([decayed(0.1), decayed(0.8)]), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_second_order():
     equation = kp.Assembled(stiffness(jnp.asarray(WEIGHTS)), MASS, source=LOAD, order=2)
     state = kp.WaveState(START, jnp.zeros(SIZE))

@@ -13,10 +13,10 @@ import pytest
 from krylovpde.equation import WaveState
 from krylovpde.grid import Absorbing, AbstractGrid
 from krylovpde.operator import is_self_adjoint, spectral_bound, weight
-from tests.equation.registry import EQUATIONS
-from tests.helpers import random_like, relative_error
+from tests.equation.registry import EQUATIONS, LITTLE_NEW
+from tests.helpers import random_like, relative_error, variants
 
-every_equation = pytest.mark.parametrize("name", EQUATIONS)
+every_equation = pytest.mark.parametrize("name", variants(EQUATIONS, slow=LITTLE_NEW))
 
 
 @ft.cache
@@ -191,7 +191,10 @@ def test_made_inside_of_jit(name):
     assert relative_error(rate(arrays, _state(equation)), _rate(equation, _state(equation))) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["diffusion field", "advection upwind", "wave", "linear sparse"])
+# One of each order in time: the same line of code serves all.
+@pytest.mark.parametrize(
+    "name", variants(["diffusion field", "advection upwind", "wave", "linear sparse"], quick=["wave", "linear sparse"])
+)
 @pytest.mark.standard_promotion
 def test_diffrax_takes_the_vector_field(name):
     equation = _made(name)

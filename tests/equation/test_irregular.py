@@ -10,7 +10,7 @@ from scipy.special import jn_zeros
 
 import krylovpde as kp
 from krylovpde.operator import numerical_range, spectral_interval
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 RNG = np.random.default_rng(0)
 INSIDE = np.zeros((7, 8), bool)
@@ -75,7 +75,8 @@ def rate_of(equation, state):
     return jnp.asarray(sum((part for part in rest if part is not None), start=operator.mv(state)))
 
 
-@pytest.mark.parametrize("behind", BEHIND)
+# Robin's condition has both a flux and a value.
+@pytest.mark.parametrize("behind", variants(BEHIND, slow=["flux", "value"]))
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_rectangle_cut_out_is_the_smaller_grid(name, behind):
     """With NaN as the coefficients of all other cells."""

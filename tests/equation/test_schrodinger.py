@@ -154,7 +154,7 @@ def test_coherent_state_to_second_order(dimension):
 @pytest.mark.parametrize(
     ("method", "rtol", "step", "count"),
     [
-        (kp.Lanczos(), 1e-2, 0.3, 520),
+        pytest.param(kp.Lanczos(), 1e-2, 0.3, 520, marks=pytest.mark.slow),
         pytest.param(kp.Lanczos(), 1e-10, 1.0, 180, marks=pytest.mark.slow),
         (METHODS[0], 1e-13, 1.0, 110),
     ],

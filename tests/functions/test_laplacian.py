@@ -10,7 +10,7 @@ from scipy.linalg import funm
 import krylovpde as kp
 from krylovpde.functions import LaplacianFunctions
 from krylovpde.functions._laplacian import axis_modes
-from tests.helpers import dense
+from tests.helpers import dense, variants
 
 _X, _Y = kp.Grid((9, 7), (0.0, 0.0), (1.0, 1.0)).coordinates
 _GRIDS = {
@@ -28,7 +28,7 @@ def _inverse_root(x):
     return (1.0 + x) ** -0.5
 
 
-@pytest.mark.parametrize("name", _GRIDS)
+@pytest.mark.parametrize("name", variants(_GRIDS, slow=["line", "plane", "cylinder"]))
 def test_against_the_dense_function(name, key):
     grid = _GRIDS[name]
     length = 0.3

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 
 import krylovpde as kp
 from krylovpde.functions import RBFCovariance, sqrt_multiply
-from tests.helpers import dense, relative_error, rounding
+from tests.helpers import dense, relative_error, rounding, variants
 
 AXES = (np.linspace(0.0, 1.0, 7), np.linspace(0.0, 2.0, 6))
 
@@ -42,7 +42,7 @@ def hermitian(matrix):
     return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", variants([np.float32, np.float64, np.complex128], slow=[np.float64]))
 def test_agrees_with_the_dense_root(dtype):
     matrix, vector = positive_matrix(30, dtype), normal((30,), dtype)
     for rtol in (1e-2, 1e-4):

@@ -9,7 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 import krylovpde as kp
 from krylovpde.grid import OneOf
-from tests.helpers import dense
+from tests.helpers import dense, variants
 
 FLAT = kp.Grid((5, 6), (0.0, 0.0), (1.0, 2.0))
 GRADED = kp.Grid.from_edges([[0.0, 0.1, 0.4, 1.0], [0.0, 1.0, 1.5, 2.0]])
@@ -115,7 +115,7 @@ def _operators():
     }
 
 
-@pytest.mark.parametrize("name", ["masks", "lines", "one of"])
+@pytest.mark.parametrize("name", variants(["masks", "lines", "one of"], slow=["lines"]))
 def test_transposes_dtypes_and_lineax(name, key):
     operator = _operators()[name]
     assert kp.verify.dot_test(operator, key=key).passed
@@ -139,6 +139,7 @@ def test_one_of_is_the_chosen_one_and_zero_beyond():
         np.testing.assert_array_equal(seen[choice.num_rows :], 0.0)
 
 
+@pytest.mark.slow
 def test_a_solve_is_observed_by_them():
     """What is kept of the solution equals what is seen of the whole states, and so does the gradient."""
     averages = kp.Averages.over_boxes(ROD, [0.1, 0.5], [0.35, 1.0])

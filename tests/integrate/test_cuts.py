@@ -123,9 +123,8 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["ETDRK4 dense", *(pytest.param(name, marks=pytest.mark.slow) for name in list(METHODS)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
 def test_a_jump_that_is_named(name, key):
     arguments = (jnp.asarray(2.0), jnp.asarray(-3.0), jnp.asarray(np.random.default_rng(2).random(GRID.shape)))
     method = METHODS[name]

@@ -101,9 +101,8 @@ def gradient(predict, kind):
     return jax.jit(jax.grad(objective(predict, kind), has_aux=True))
 
 
-@pytest.mark.parametrize(
-    "kind", ["wave", *(pytest.param(k, marks=pytest.mark.slow) for k in ("diffusion", "advection"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wave", "diffusion", "advection"])
 def test_values_and_gradients(kind):
     arguments = parameters(kind)
     mine, seen = gradient(prediction, kind)(arguments)
@@ -238,6 +237,7 @@ def test_a_batch_of_sources_is_one_solve_each():
     assert relative_error(batch, singles) < 1e-12
 
 
+@pytest.mark.slow
 def test_failures_are_told():
     grid = kp.Grid(shape=(8,), lower=(0.0,), upper=(1.0,))
     start = jnp.zeros(grid.shape)

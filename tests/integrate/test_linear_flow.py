@@ -11,7 +11,7 @@ import pytest
 
 import krylovpde as kp
 from krylovpde.integrate import LinearFlow
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 N = 12
 FLOW = LinearFlow(kp.Arnoldi(), kp.TwoSidedAdjoint(), 1e-9, throw=True)
@@ -46,7 +46,7 @@ def _flow(flow, matrix, vectors, h):
     return flow(lx.MatrixLinearOperator(matrix), vectors, h)[0]
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("count", variants([2, 3, 5], slow=[3]))
 @pytest.mark.parametrize("h", [0.3, 1e-6])
 def test_the_combination_of_phi_functions(count, h):
     matrix, vectors = _matrix(0), _vectors(1, count)
@@ -86,7 +86,7 @@ def _loss(function, matrix, vectors, h):
     return jnp.sum(jnp.asarray(np.cos(np.arange(N))) * function(matrix, vectors, h))
 
 
-@pytest.mark.parametrize("empty", [False, True], ids=["field", "no field"])
+@pytest.mark.parametrize("empty", variants([False, True], quick=[False]), ids=["field", "no field"])
 def test_gradients_in_everything(empty):
     vectors = _vectors(1, 4)
     arguments = jnp.asarray(_matrix(0)), (0.0 * vectors[0] if empty else vectors[0], *vectors[1:]), jnp.asarray(0.3)

@@ -12,7 +12,7 @@ import pytest
 import scipy.linalg
 
 import krylovpde as kp
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 N = 16
 LINE = kp.Grid(shape=(N,), lower=(0.0,), upper=(1.0,))
@@ -96,7 +96,9 @@ EQUATIONS = {
     "user's first order": (lambda p: Reaction(p[0], p[1]), jnp.asarray([2.0, 5.0])),
     "user's second order": (lambda p: Chain(400.0 * p, 30.0), KAPPA),
 }
-every_equation = pytest.mark.parametrize("name", list(EQUATIONS))
+# The others differ from these in their coefficients and walls alone, or in a matrix in the place of a class.
+DIFFERENT = ["neumann and robin", "advection", "radial", "driven wave", "user's second order"]
+every_equation = pytest.mark.parametrize("name", variants(EQUATIONS, quick=DIFFERENT))
 
 
 def initial(order):
@@ -145,29 +147,11 @@ def test_values_are_those_of_the_dense_exponential(name):
     assert bool(solution.successful)
 
 
-def slow(name):
-    return pytest.param(name, marks=pytest.mark.slow)
+# The user's first order and plain diffusion would add nothing.
+DIFFERENTIATED = [name for name in EQUATIONS if name not in ("diffusion", "user's first order")]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "dirichlet",
-        "wave",
-        *map(
-            slow,
-            [
-                "advection",
-                "radial",
-                "diffusion with a source",
-                "neumann and robin",
-                "driven wave",
-                "linear",
-                "user's second order",
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", variants(DIFFERENTIATED, quick=["wave"]))
 def test_gradients_are_those_of_the_dense_exponential(name):
     make, parameters = EQUATIONS[name]
     weights = np.random.default_rng(3).standard_normal((2, len(TIMES), N))

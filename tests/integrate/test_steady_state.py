@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import krylovpde as kp
+from tests.helpers import variants
 
 PLANE = kp.Grid((7, 6), (0.0, 0.0), (1.0, 1.0))
 LINE = kp.Grid((12,), (0.0,), (1.0,))
@@ -25,7 +26,7 @@ EQUATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", EQUATIONS)
+@pytest.mark.parametrize("name", variants(EQUATIONS, quick=["ring", "matrix"]))
 def test_nothing_moves_there(name):
     equation = EQUATIONS[name]()
     rest = kp.steady_state(equation, rtol=1e-10)

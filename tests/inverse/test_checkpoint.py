@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from krylovpde.inverse import LBFGS, Checkpoint, GaussNewton, MaxSeconds, fit
+from tests.helpers import variants
 from tests.inverse import killed
 
 # optax and optimistix mix precisions and so fail under the strict rules that the rest of the tests run under.
@@ -35,10 +36,7 @@ def _kill_at(iteration):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("optax_lbfgs", "levenberg_marquardt") else name
-        for name in killed.FITS
-    ],
+    variants(killed.FITS, slow=["optax_lbfgs", "levenberg_marquardt", "adam"]),
 )
 def test_a_fit_that_is_stopped_twice_ends_with_the_same_numbers(name, tmp_path):
     whole = killed.run(name)
@@ -220,6 +218,7 @@ def _same_after_kills(folder, name, kills, seconds):
     assert (folder / f"{name}.txt").read_text() == killed.numbers(killed.run(name))
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_numbers(tmp_path):
     _same_after_kills(tmp_path, "lbfgs", kills=2, seconds=0.1)
 

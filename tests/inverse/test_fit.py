@@ -26,6 +26,7 @@ from krylovpde.inverse import (
     Stagnation,
     fit,
 )
+from tests.helpers import variants
 
 # optax and optimistix mix precisions and so fail under the strict rules that the rest of the tests run under.
 pytestmark = pytest.mark.standard_promotion
@@ -71,7 +72,12 @@ _OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("name", _OPTIMISERS)
+# Of each kind one: these are like another, or follow below.
+_ALIKE = ["optax.lbfgs", "optax.backtracking, gradient kept", "optimistix.LBFGS", "optimistix.GaussNewton"]
+_ALIKE += ["optimistix.Dogleg"]
+
+
+@pytest.mark.parametrize("name", variants(_OPTIMISERS, slow=_ALIKE))
 def test_every_kind_of_optimiser_finds_the_truth(name):
     result = fit(
         _loss(), _decay(*_START), _OPTIMISERS[name](), stop=GradientNorm(1e-6), max_iterations=300, progress=None
@@ -99,7 +105,10 @@ def test_records_hold_the_loss_and_gradient_at_the_model(name):
     assert last.misfit == pytest.approx(2 * float(value) / 20, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["optax.lbfgs", "optax.adam", "optimistix.LevenbergMarquardt"])
+_TRACED = ["optax.lbfgs", "optax.adam", "optimistix.LevenbergMarquardt"]
+
+
+@pytest.mark.parametrize("name", variants(_TRACED, slow=["optax.adam"]))
 def test_the_first_iteration_is_the_only_one_that_is_traced(name):
     def count(iterations):
         traces = []

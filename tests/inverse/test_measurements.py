@@ -153,6 +153,7 @@ def test_equal_runs_share_what_is_the_same():
         _ = ExperimentSet(runs).measurements
 
 
+@pytest.mark.slow
 def test_sources_may_differ_and_a_set_is_synthesised(rod, key):
     def run(strength, points, times):
         source = kp.Source(strength * _bump(0.5), 1.0)

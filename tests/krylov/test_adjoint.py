@@ -12,13 +12,14 @@ import pytest
 from krylovpde.krylov import arnoldi, lanczos
 from krylovpde.krylov._unrolled import unrolled_lanczos
 from krylovpde.operator import annotate, self_adjoint_tag
-from tests.helpers import random_like, relative_error, rounding
+from tests.helpers import random_like, relative_error, rounding, variants
 
 from .problems import DTYPES, PROBLEMS, arnoldi_problem, lanczos_problem
 
 every_problem = pytest.mark.parametrize("name", list(PROBLEMS))
-every_dtype = pytest.mark.parametrize("dtype", list(DTYPES.values()), ids=list(DTYPES))
-weighted_or_not = pytest.mark.parametrize("weighted", [False, True], ids=["euclidean", "weighted"])
+SETTINGS = [(weighted, dtype) for weighted in (False, True) for dtype in DTYPES.values()]
+# One with the orthogonalisation and one with the recurrence; the others are between them.
+two_problems = pytest.mark.parametrize("name", variants(PROBLEMS, quick=["arnoldi", "lanczos, three terms"]))
 
 # How far the three-term recurrence, the worst conditioned of the four, carries rounding in these problems.
 CONDITION = 1e3
@@ -41,9 +42,13 @@ def setting(name, dtype, weighted, key):
     return problem, cotangent
 
 
+# Each problem in the plainest and in the most general setting.
 @every_problem
-@every_dtype
-@weighted_or_not
+@pytest.mark.parametrize(
+    ("weighted", "dtype"),
+    variants(SETTINGS, quick=[(False, DTYPES["real"]), (True, DTYPES["complex"])]),
+    ids=["euclidean-real", "euclidean-complex", "weighted-real", "weighted-complex"],
+)
 def test_gradients_are_those_of_the_unrolled_loop(name, dtype, weighted, key):
     problem, cotangent = setting(name, dtype, weighted, key)
     result = gradient(problem.routine, cotangent, problem.arguments)
@@ -56,7 +61,7 @@ def test_gradients_are_those_of_the_unrolled_loop(name, dtype, weighted, key):
     assert relative_error(result, reference) > 0.0
 
 
-@every_problem
+@two_problems
 def test_gradients_are_those_of_finite_differences(name, key):
     keys = jax.random.split(key)
     problem, cotangent = setting(name, np.complex128, True, keys[0])
@@ -73,7 +78,7 @@ def test_gradients_are_those_of_finite_differences(name, key):
     assert abs(slope - difference) < 1e-6 * max(abs(difference), 1.0)
 
 
-@every_problem
+@two_problems
 def test_reverse_is_the_transpose_of_forward(name, key):
     # <c, J d> = <Jᵀ c, d>, forward through the unrolled loop: the rule itself has no forward mode, and says so.
     keys = jax.random.split(key)
@@ -86,7 +91,7 @@ def test_reverse_is_the_transpose_of_forward(name, key):
         jax.jvp(problem.routine, problem.arguments, direction)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 6])
+@pytest.mark.parametrize("num_steps", variants([1, 2, 6], slow=[2]))
 @pytest.mark.parametrize("make", [arnoldi_problem, lanczos_problem, PROBLEMS["lanczos, three terms"]])
 def test_gradients_from_one_step_to_the_whole_space(make, num_steps, key):
     problem = make(np.float64, weighted=False, num_steps=num_steps)
@@ -99,7 +104,7 @@ def test_gradients_from_one_step_to_the_whole_space(make, num_steps, key):
     assert relative_error(result, reference) < rounding(np.float64, 1e6)
 
 
-@pytest.mark.parametrize("name", ["arnoldi", "lanczos, three terms"])
+@pytest.mark.parametrize("name", variants(["arnoldi", "lanczos, three terms"], quick=["lanczos, three terms"]))
 def test_second_derivatives(name, key):
     keys = jax.random.split(key)
     problem, cotangent = setting(name, np.float64, False, keys[0])
@@ -114,7 +119,7 @@ def test_second_derivatives(name, key):
     assert relative_error(second(problem.routine), second(problem.unrolled)) < rounding(np.float64, 1e4)
 
 
-@pytest.mark.parametrize("name", ["arnoldi", "lanczos", "lanczos, three terms"])
+@pytest.mark.parametrize("name", variants(["arnoldi", "lanczos", "lanczos, three terms"], quick=["arnoldi"]))
 def test_vmap_of_gradients_and_a_zero_vector_among_them(name, key):
     problem, cotangent = setting(name, np.float64, True, key)
     matrix, vector, weight = problem.arguments
@@ -128,7 +133,7 @@ def test_vmap_of_gradients_and_a_zero_vector_among_them(name, key):
     assert float(jnp.max(jnp.abs(batched[1][1]))) == 0.0
 
 
-@pytest.mark.parametrize("num_steps", [7, 9])
+@pytest.mark.parametrize("num_steps", variants([7, 9], quick=[9]))
 def test_reprojection_on_a_hilbert_matrix(num_steps, key):
     """The derivatives of what is constant vanish: Q*Q, and A Q - Q H - r e_mᵀ.
 

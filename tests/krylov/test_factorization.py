@@ -10,7 +10,7 @@ import scipy.linalg
 from krylovpde.krylov import arnoldi, lanczos
 from krylovpde.krylov._unrolled import unrolled_arnoldi, unrolled_lanczos
 from krylovpde.operator import AbstractOperator, annotate, self_adjoint_tag
-from tests.helpers import relative_error, rounding
+from tests.helpers import relative_error, rounding, variants
 
 from .problems import DTYPES, PROBLEMS, SHAPE, random_arguments, self_adjoint, times
 
@@ -128,7 +128,10 @@ def test_a_state_of_several_fields(key):
 
 # ---- where the Krylov space ends early
 
-every_kind = pytest.mark.parametrize("kind", ["arnoldi", "lanczos", "lanczos, three terms"])
+KINDS = ["arnoldi", "lanczos", "lanczos, three terms"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+# Arnoldi has the orthogonalisation and the three terms the recurrence; Lanczos has both.
+two_kinds = pytest.mark.parametrize("kind", variants(KINDS, slow=["lanczos"]))
 
 
 def ended(kind, matrix, vector, num_steps):
@@ -166,7 +169,7 @@ def exact_gradients(matrix, vector):
     return jax.grad(loss, argnums=(0, 1))(matrix, vector)
 
 
-@every_kind
+@two_kinds
 def test_zero_vector(kind):
     matrix = jnp.diag(jnp.arange(1.0, 5.0)) + 0.1
     result, small, gradients = ended(kind, matrix, jnp.zeros(4), 3)
@@ -208,7 +211,7 @@ def test_one_unknown(kind):
     assert relative_error(gradients, exact_gradients(matrix, vector)) < rounding(np.float64)
 
 
-@every_kind
+@two_kinds
 def test_more_steps_than_unknowns(kind, key):
     # Once the space is all of it, the function of the small matrix is that of the matrix; so is the gradient (for
     # Lanczos: of its symmetric part).
@@ -286,7 +289,7 @@ def test_loops_written_naively_agree():
 
 
 @pytest.mark.standard_promotion
-@pytest.mark.parametrize("kind", ["arnoldi", "lanczos", "lanczos, three terms"])
+@pytest.mark.parametrize("kind", variants(KINDS, quick=["arnoldi"]))
 def test_values_and_gradients_are_those_of_matfree(kind, key):
     """Real, Euclidean, in double precision: where the peer has the same routine. It returns 1 / norm."""
     from matfree import decomp

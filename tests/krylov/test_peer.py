@@ -16,9 +16,10 @@ import pytest
 from krylovpde.krylov import arnoldi, lanczos
 from krylovpde.krylov._unrolled import unrolled_arnoldi
 from krylovpde.operator import annotate, self_adjoint_tag
-from tests.helpers import random_like, relative_error, rounding
+from tests.helpers import random_like, relative_error, rounding, variants
 
-every_kind = pytest.mark.parametrize("kind", ["arnoldi", "lanczos", "lanczos, three terms"])
+KINDS = ["arnoldi", "lanczos", "lanczos, three terms"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def factorise(kind, operator, vector, num_steps):
@@ -38,7 +39,7 @@ def spread_matrix(key, size):
     return (vectors * jnp.linspace(1.0, 2.0, size)) @ vectors.T
 
 
-@every_kind
+@pytest.mark.parametrize("kind", variants(KINDS, slow=["lanczos"]))
 def test_full_depth_gives_the_matrix_back_and_its_jacobian_is_the_identity(kind, key):
     """`A = Q H Qᵀ`, and `d(Q H Qᵀ) = dA` in every direction that keeps the operator what it is."""
     size = 6

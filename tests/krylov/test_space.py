@@ -20,7 +20,7 @@ from krylovpde.krylov._space import (
     weighted,
     zeros_basis,
 )
-from tests.helpers import random_like, rounding
+from tests.helpers import random_like, rounding, variants
 
 STRUCTURE = {"a": (2, 3), "b": (4,), "c": ()}
 
@@ -34,7 +34,10 @@ def flat(x):
     return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(x)])
 
 
-@pytest.fixture(params=[np.float32, np.float64, np.complex64, np.complex128], ids=lambda dtype: dtype.__name__)
+DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
+
+
+@pytest.fixture(params=variants(DTYPES, quick=[np.float64, np.complex64]), ids=lambda dtype: dtype.__name__)
 def dtype(request):
     return request.param
 

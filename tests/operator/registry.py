@@ -1,6 +1,7 @@
 """Every operator of the package by name: a new one enters all tests of `test_battery.py` here.
 
-Each entry makes the operator from a dtype. Entries are small, and square unless the name says otherwise.
+Each entry makes the operator from a dtype. Entries are small, and square unless the name says otherwise. What is in
+`LITTLE_NEW` waits for the slow tests.
 """
 
 import jax
@@ -163,3 +164,28 @@ RECTANGULAR = {
 }
 
 OPERATORS = SQUARE | RECTANGULAR
+
+# Each differs little from another of its class: other walls, another uniform grid, fewer coefficients.
+LITTLE_NEW = [
+    "laplacian neumann",
+    "laplacian mixed",
+    "laplacian periodic",
+    "laplacian line",
+    "laplacian graded periodic",
+    "laplacian cube",
+    "laplacian cylinder",
+    "diffusion scaled",
+    "diffusion transposed",
+    "fourth order",
+    "fourth order geometry",
+    "central",
+    "upwind 1",
+    "upwind 3",
+    "upwind 3 periodic",
+    "sparse self-adjoint",
+    "transposed",
+    "chain transposed",
+    "scaled sum",
+    "sparse rectangular",
+    "gradient periodic",
+]

@@ -11,7 +11,7 @@ import pytest
 
 import krylovpde as kp
 from krylovpde.operator import Ellipse, Rectangle, numerical_range
-from tests.helpers import random_like, relative_error
+from tests.helpers import random_like, relative_error, variants
 
 GRADED = kp.Grid.from_edges([np.cumsum(1.15 ** np.arange(10)), np.cumsum(1.2 ** -np.arange(9))])
 LAYERS = kp.Boundary(lower=(kp.Absorbing(3), kp.Dirichlet()), upper=kp.Absorbing(3))
@@ -47,7 +47,9 @@ CASES = {
     ),
     "three dimensions": lambda: kp.Wave(_box(5, 4, 4), _rough((5, 4, 4), 6), boundary=kp.Absorbing(2)),
 }
-every_case = pytest.mark.parametrize("name", CASES)
+# Damping alone; density, damping and layers on a graded grid; both orders in space; one to three dimensions.
+QUICK = ["strong damping", "density and damping", "fourth order under a free surface", "three dimensions"]
+every_case = pytest.mark.parametrize("name", variants(CASES, quick=QUICK))
 
 
 @functools.cache

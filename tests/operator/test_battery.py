@@ -17,11 +17,16 @@ from krylovpde.operator import (
     spectral_bound,
     weight,
 )
-from tests.helpers import random_like, relative_error
-from tests.operator.registry import OPERATORS, SQUARE
+from tests.helpers import random_like, relative_error, variants
+from tests.operator.registry import LITTLE_NEW, OPERATORS, SQUARE
 
-every_operator = pytest.mark.parametrize("name", OPERATORS)
-every_square_operator = pytest.mark.parametrize("name", SQUARE)
+
+def _named(names):
+    return pytest.mark.parametrize("name", variants(names, slow=[name for name in LITTLE_NEW if name in names]))
+
+
+every_operator = _named(OPERATORS)
+every_square_operator = _named(SQUARE)
 
 
 # Compiled as a whole: operation by operation, each new shape would be compiled for each of them.
@@ -138,7 +143,7 @@ def test_single_precision_stays_single(name):
 OURS = [name for name in OPERATORS if "sum" not in name and name != "annotated function"]
 
 
-@pytest.mark.parametrize("name", OURS)
+@_named(OURS)
 def test_the_dtype_of_the_state_decides(name):
     operator = _made(name, jnp.float64)
     x = _zeros(operator.in_structure(), jnp.float32)
@@ -147,7 +152,7 @@ def test_the_dtype_of_the_state_decides(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(jax.eval_shape(operator.T.mv, result)))
 
 
-@pytest.mark.parametrize("name", OURS)
+@_named(OURS)
 def test_real_operators_act_on_complex_states(name):
     operator = _made(name, jnp.float64)
     x = random_like(jax.random.key(2), _zeros(operator.in_structure(), jnp.complex128))

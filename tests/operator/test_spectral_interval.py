@@ -10,6 +10,7 @@ import scipy.sparse
 import krylovpde as kp
 from krylovpde.operator import spectral_interval
 from krylovpde.operator._polynomial import polynomial_range
+from tests.helpers import variants
 
 GRID = kp.Grid(shape=(7, 5), lower=(0.0, 0.0), upper=(1.0, 1.0))
 RNG = np.random.default_rng(4)
@@ -51,7 +52,11 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+# Each is near a quick one: another coefficient, wall or grid, another number of the same polynomials.
+NEAR = ["rough wave", "nothing diffuses", "periodic", "graded", "multiple", "negative", "cubic", "quintic"]
+
+
+@pytest.mark.parametrize("name", variants(OPERATORS, slow=NEAR))
 def test_all_eigenvalues_lie_inside(name):
     operator = OPERATORS[name]()
     lower, upper = jax.jit(spectral_interval)(operator)

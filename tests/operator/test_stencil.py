@@ -148,7 +148,11 @@ def test_flux_through_layers_is_exact():
 @pytest.mark.parametrize("scheme", [None, Central(), Upwind(1), Upwind(3)], ids=["diffusion", "central", "1", "3"])
 @pytest.mark.parametrize(
     "grid",
-    [GRADED, Grid((5, 4), (0.0, 0.0), (1.0, 1.0)), RadialGrid(np.geomspace(0.1, 9.0, 7))],
+    [
+        GRADED,
+        pytest.param(Grid((5, 4), (0.0, 0.0), (1.0, 1.0)), marks=pytest.mark.slow),
+        RadialGrid(np.geomspace(0.1, 9.0, 7)),
+    ],
     ids=["graded", "uniform", "radial"],
 )
 def test_conservative_to_rounding(grid, scheme):

@@ -1,5 +1,7 @@
 """Inner products: their Riesz maps and factors, and what they are for: iterations that do not grow with the mesh."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +11,7 @@ import pytest
 
 import krylovpde as kp
 from krylovpde.inverse import H1, L2, Euclidean, InInnerProduct, LeastSquares, Tikhonov, value_of
-from tests.helpers import dense, relative_error
+from tests.helpers import dense, relative_error, variants
 
 _PLANE = kp.Grid.from_edges([np.linspace(0, 1, 8) ** 1.3, np.linspace(0, 2, 6)])
 _X, _Y = kp.Grid((8, 6), (0.0, 0.0), (1.0, 1.0)).coordinates
@@ -21,8 +23,7 @@ _GRIDS = {
 _PRODUCTS = {"L2": L2, "H1": lambda grid: H1(grid, 0.3)}
 
 
-@pytest.mark.parametrize("name", _GRIDS)
-@pytest.mark.parametrize("kind", _PRODUCTS)
+@pytest.mark.parametrize(("kind", "name"), variants(itertools.product(_PRODUCTS, _GRIDS), slow=[("H1", "masked")]))
 def test_riesz_map_and_factor(kind, name, key):
     grid = _GRIDS[name]
     product = _PRODUCTS[kind](grid)

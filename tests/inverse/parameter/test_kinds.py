@@ -22,7 +22,7 @@ from krylovpde.inverse import (
     Spline,
     Zones,
 )
-from tests.helpers import relative_error
+from tests.helpers import relative_error, variants
 
 GRID = kp.Grid.from_edges([np.linspace(0.0, 1.0, 10) ** 1.2, np.linspace(0.0, 2.0, 13)])
 COARSE = kp.Grid((3, 4), (0.0, 0.0), (1.0, 2.0))
@@ -57,7 +57,12 @@ def _matern(raw):
     return KarhunenLoeve(raw, modes.basis, modes.mean)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Each is near another: the same class on the whole grid or on the lake, or nested in it.
+NEAR = ["bounded", "interpolated", "spline_lake", "named_bounded_layers"]
+every_kind = pytest.mark.parametrize("kind", variants(KINDS, slow=NEAR))
+
+
+@every_kind
 def test_value_with_value_value_is_the_identity(kind, key):
     make, shape = KINDS[kind]
     raw, other = jr.normal(key, (2, *shape))
@@ -70,7 +75,7 @@ def test_value_with_value_value_is_the_identity(kind, key):
     assert relative_error(jax.tree.leaves(again)[0], raw) < 1e-7
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_derivatives_under_jit_and_vmap(kind, key):
     make, shape = KINDS[kind]
     raw, direction = jr.normal(key, (2, *shape))
@@ -102,9 +107,10 @@ def test_only_unknowns_are_leaves(kind):
     assert len(leaves) == (2 if kind == "layers_first" else 1)  # its interface is unknown
 
 
-@pytest.mark.parametrize(
-    "kind", ["zones", "layers", "interpolated", "interpolated_lake", "spline", "spline_lake", "matern"]
-)
+PROJECTED = ["zones", "layers", "interpolated", "interpolated_lake", "spline", "spline_lake", "matern"]
+
+
+@pytest.mark.parametrize("kind", variants(PROJECTED, slow=["interpolated", "spline_lake"]))
 def test_with_value_is_the_weighted_least_squares_projection(kind, key):
     """The misfit is orthogonal, in the cells' volumes, to every change of the free numbers."""
     make, shape = KINDS[kind]

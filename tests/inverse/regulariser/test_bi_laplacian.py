@@ -8,6 +8,7 @@ import pytest
 
 import krylovpde as kp
 from krylovpde.inverse import BiLaplacian, KarhunenLoeve
+from tests.helpers import variants
 
 
 def _identity(model):
@@ -29,7 +30,7 @@ _CASES = {
 }
 
 
-@pytest.mark.parametrize("name", _CASES)
+@pytest.mark.parametrize("name", variants(_CASES, slow=["graded plane"]))
 def test_variance_and_correlation_in_the_interior(name):
     grid, length, tolerance = _CASES[name]
     covariance = _covariance(BiLaplacian(grid, _identity, 0.3, length))
@@ -61,7 +62,13 @@ def _applied_twice(prior, u):
     return jax.jit(jax.grad(lambda u: prior(u)))(u) / (1.5 / 24) ** 3
 
 
-@pytest.mark.parametrize("grid", [kp.Grid((160,), (0.0,), (2.0,)), kp.Grid((30, 30), (0.0, 0.0), (2.0, 2.0))])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        kp.Grid((160,), (0.0,), (2.0,)),
+        pytest.param(kp.Grid((30, 30), (0.0, 0.0), (2.0, 2.0)), marks=pytest.mark.slow),
+    ],
+)
 def test_walls(grid):
     """Insulated walls double the variance, absorbing ones keep it."""
     insulated = BiLaplacian(grid, _identity, 1.0, 0.6)

@@ -9,6 +9,7 @@ import pytest
 
 from krylovpde.grid import Grid, RadialGrid
 from krylovpde.inverse import LeastSquares, Tikhonov, TotalVariation, fit
+from tests.helpers import variants
 
 
 def _identity(model):
@@ -19,7 +20,7 @@ _UNIFORM = Grid(shape=(40, 30), lower=(0.0, 0.0), upper=(2.0, 1.0))
 _GRADED = Grid.from_edges([np.linspace(0, 2**0.5, 50) ** 2, np.linspace(0, 1, 31)])
 
 
-@pytest.mark.parametrize("grid", [_UNIFORM, _GRADED])
+@pytest.mark.parametrize("grid", variants([_UNIFORM, _GRADED], quick=[_GRADED]))
 def test_integrals_of_a_linear_field_are_slope_times_volume(grid):
     x, y = (jnp.asarray(c) for c in grid.coordinates)
     u = 3.0 * x - 4.0 * y
@@ -71,6 +72,7 @@ def test_single_precision_stays_single():
     assert TotalVariation(_UNIFORM, _identity, 1.0, 0.1)(u).dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion
 def test_levenberg_marquardt_fits_data_and_penalty(key):
     grid = Grid(shape=(20,), lower=(0.0,), upper=(1.0,))

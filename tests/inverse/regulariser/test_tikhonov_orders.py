@@ -11,6 +11,7 @@ import pytest
 
 from krylovpde.grid import Grid, RadialGrid
 from krylovpde.inverse import BiLaplacian, Gaussian, LeastSquares, Tikhonov, TotalVariation
+from tests.helpers import variants
 
 
 def _identity(model):
@@ -25,7 +26,7 @@ def _coordinates(grid):
     return tuple(jnp.asarray(c) for c in grid.coordinates)
 
 
-@pytest.mark.parametrize("grid", [_UNIFORM, _GRADED])
+@pytest.mark.parametrize("grid", variants([_UNIFORM, _GRADED], quick=[_GRADED]))
 def test_integrals_of_a_quadratic_field(grid):
     x, y = _coordinates(grid)
     u = 1.5 * x**2 - x * y + 0.25 * y**2
@@ -129,7 +130,7 @@ def test_the_penalty_of_a_continuous_field_converges_to_its_integral(name):
     assert errors[2] < 0.6 * errors[1] < 0.36 * errors[0]
 
 
-@pytest.mark.parametrize("name", ["order 1", "order 2", "prior"])
+@pytest.mark.parametrize("name", variants(["order 1", "order 2", "prior"], quick=["order 2"]))
 def test_a_regularised_estimate_converges(name):
     """Averages of a field as data: the estimate at a point, on finer and finer grids."""
     estimates = []
