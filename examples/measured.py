@@ -53,7 +53,8 @@ class Estimate(NamedTuple):
 def fit(predict: Any, data: np.ndarray, sigma: float, model: Any, trainable: Any = eqx.is_inexact_array) -> Estimate:
     """Least squares for data of one standard deviation; NaN is no datum. Errors are scaled to the residual's size."""
     loss = kp.inverse.LeastSquares(predict, data, np.where(np.isnan(data), np.inf, sigma))
-    result = kp.inverse.fit(loss, model, kp.inverse.GaussNewton(), trainable=trainable, progress=None)
+    enough = kp.inverse.Stagnation(relative=1e-5, window=1)
+    result = kp.inverse.fit(loss, model, kp.inverse.GaussNewton(), stop=enough, trainable=trainable, progress=None)
     if result.failed:
         sys.exit(f"The fit failed: {result.reason}.")
     certainty = kp.inverse.linearised_uncertainty(loss, result.model, trainable=trainable)
