@@ -96,8 +96,7 @@ def main():
     figure, panels = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained", sharex=True, sharey=True)
     for name in options.models:
         print(f"\n{name}\n{'seeding':>8}  {'D in µm²/h':<30}{'r in 1/h':<30}{'rmse':>6}{'AIC':>9}{'iterations':>12}")
-        guess = map(kp.inverse.Positive.from_value, (500.0, 0.05))
-        start = Cells(*guess, porous=name == "Porous-Fisher")
+        start = Cells(*map(kp.inverse.Positive.from_value, (500.0, 0.05)), porous=name == "Porous-Fisher")
         total = 0.0
         for axes, seeding, assay in zip(panels.flat, SEEDINGS, densities, strict=True):
             estimate = fit(Assays(jnp.asarray(assay[None, 0]), times[1:]), assay[None, 1:], SIGMA, start)
