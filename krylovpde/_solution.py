@@ -49,6 +49,11 @@ class RESULTS(eqx.Enumeration):
         "krylovpde.functions met a negative eigenvalue, far beyond rounding, of an operator that must be positive "
         "semidefinite. Check the operator, its tags and its weight."
     )
+    not_definite = (
+        "krylovpde.functions met an eigenvalue that is not positive, or so small that it is rounding, of an operator "
+        "that must be positive definite. Check the operator, its tags and its weight; a multiple of the identity added "
+        "to it (noise, a nugget) makes a semidefinite one definite."
+    )
     max_degree_reached = (
         "krylovpde needs a polynomial of higher degree than `max_degree=...` of `krylovpde.Chebyshev` or "
         "`krylovpde.Faber` allows: the duration times the spectral bound is too large. Raise it, or use a Krylov "
