@@ -25,8 +25,8 @@ class MaternCovariance(AbstractOperator):
     $$k_{1/2}(r) = e^{-r}, \quad k_{3/2}(r) = (1 + \sqrt3\, r)\, e^{-\sqrt3\, r}, \quad
     k_{5/2}(r) = (1 + \sqrt5\, r + \tfrac53 r^2)\, e^{-\sqrt5\, r}.$$
 
-    A Toeplitz matrix along each axis: a product takes Fourier transforms on a grid of twice the size, $O(n \log n)$, and
-    no matrix is made. Self-adjoint and positive definite in the Euclidean inner product. A sample of the field is
+    A Toeplitz matrix along each axis: a product takes Fourier transforms on a grid of twice the size, $O(n \log n)$,
+    and no matrix is made. Self-adjoint and positive definite in the Euclidean inner product. A sample of the field is
     [`krylovpde.functions.sqrt_multiply`][] of standard normal numbers; the field has derivatives of orders below $\nu$.
     Unlike that of [`krylovpde.functions.RBFCovariance`][], its spectrum falls slowly enough to be above rounding.
 
@@ -50,10 +50,10 @@ class MaternCovariance(AbstractOperator):
 
         **Arguments:**
 
-        - `coordinates`: a uniform [`krylovpde.Grid`][] without a mask (its cell centres), or the equidistant nodes along
-            each axis: one list of numbers per axis.
-        - `length_scale`: $\ell > 0$, one number, in the unit of the coordinates. At the distance $2 \ell$ the correlation
-            has fallen to about 0.14, whatever the smoothness.
+        - `coordinates`: a uniform [`krylovpde.Grid`][] without a mask (its cell centres), or the equidistant nodes
+            along each axis: one list of numbers per axis.
+        - `length_scale`: $\ell > 0$, one number, in the unit of the coordinates. At the distance $2 \ell$ the
+            correlation has fallen to about 0.14, whatever the smoothness.
         - `variance`: $s^2 \ge 0$, one number, in the square of the field's unit.
         - `smoothness`: $\nu$, one of 0.5, 1.5 and 2.5.
 
@@ -86,9 +86,7 @@ class MaternCovariance(AbstractOperator):
         return self.variance.astype(dtype) * polynomial * jnp.exp(-scaled)
 
     def toeplitz(self, dtype: Any = None) -> ToeplitzOperator:
-        """The same matrix with its spectrum computed, which [`krylovpde.functions.MaternCovariance`][] does anew in
-        every product.
-        """
+        """The same matrix with its spectrum computed, which `mv` does anew in every product."""
         return ToeplitzOperator.from_first_row(self.first_row(self._dtype() if dtype is None else dtype))
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
@@ -133,8 +131,8 @@ def _spacing(nodes: np.ndarray) -> float:
     uneven = np.max(np.abs(np.diff(nodes) - step))
     if not uneven <= 1e-8 * abs(step):
         message = (
-            f"`MaternCovariance(coordinates)` needs equidistant nodes along each axis; their steps differ by {uneven:.2g} "
-            f"from {step:.2g}. `RBFCovariance` takes any nodes."
+            f"`MaternCovariance(coordinates)` needs equidistant nodes along each axis; their steps differ by "
+            f"{uneven:.2g} from {step:.2g}. `RBFCovariance` takes any nodes."
         )
         raise ValueError(message)
     return float(abs(step))

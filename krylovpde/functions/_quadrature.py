@@ -78,7 +78,7 @@ def _backward(settings, rest, saved, cotangents):
 
     zeros = jtu.tree_map(jnp.zeros_like, parameters)
     pulled, _ = lax.scan(body, zeros, folded((cotangents[0], starts, solved), settings.batch))
-    return *checked(settings.space.throw, worst(results), (pulled, None, None)),
+    return (*checked(settings.space.throw, worst(results), (pulled, None, None)),)
 
 
 quadratic_forms.defvjp(_forward, _backward)
@@ -92,6 +92,7 @@ def worst(results: RESULTS) -> RESULTS:
 
 def _pull_by_derivative(settings, rest, parameters, arrays, cotangents, starts, solved) -> PyTree:
     """`Σ_k c_k z_k* dA f'(A) z_k`."""
+    del settings
     operator = eqx.combine(parameters, arrays, rest)
     weight = matching_weight(operator, jtu.tree_map(lambda leaf: leaf[0], starts))
 

@@ -127,9 +127,7 @@ def judged(settings: SpaceSettings, space: Reduction) -> SpaceReport:
     for function, one in zip(settings.functions, evaluations, strict=True):
         result = RESULTS.where(one.refused, function.refusal, result)
     numbers = jnp.stack([space.norm, error, *(one.length for one in evaluations)])
-    return SpaceReport(
-        space.dimension, error, RESULTS.where(jnp.all(jnp.isfinite(numbers)), result, RESULTS.nonfinite)
-    )
+    return SpaceReport(space.dimension, error, RESULTS.where(jnp.all(jnp.isfinite(numbers)), result, RESULTS.nonfinite))
 
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -141,8 +139,9 @@ def guarded_space(settings: SpaceSettings, parts: PyTree, arrays: PyTree, weight
 @guarded_space.defjvp
 def _refuse(settings, parts, primals, tangents):
     message = (
-        "`krylovpde.functions` has reverse-mode derivatives of first order only: second derivatives would differentiate "
-        "through the Krylov iteration, which is wrong for smooth data. Take finite differences of gradients."
+        "`krylovpde.functions` has reverse-mode derivatives of first order only: second derivatives would "
+        "differentiate through the Krylov iteration, which is wrong for smooth data. Take finite differences of "
+        "gradients."
     )
     raise NotImplementedError(message)
 

@@ -163,7 +163,7 @@ class Logarithm(AbstractScalarFunction):
 
 
 class Exponential(AbstractScalarFunction):
-    """`exp(x)` of any self-adjoint operator, for traces; `f[x, y] = exp((x + y) / 2) sinh(d) / d`, `d = (x - y) / 2`."""
+    """`exp(x)` of any self-adjoint operator, for traces; `f[x, y] = exp(x) (1 - exp(y - x)) / (x - y)` for `x > y`."""
 
     refusal: ClassVar[RESULTS] = RESULTS.nonfinite
 

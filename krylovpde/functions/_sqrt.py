@@ -72,8 +72,8 @@ def inverse_sqrt_multiply(
     By the space, and with the derivatives, of [`krylovpde.functions.sqrt_multiply`][]: it whitens a field of covariance
     $A$, and makes one of covariance $A^{-1}$. The error is estimated by
     $\|v\|\, h\, |e_m^\top f[T_m, \theta_1]\, e_1|$ with the smallest Ritz value $\theta_1$ in the place of the smallest
-    eigenvalue; it is too small where a vector hardly contains the lowest modes. The dimension grows with the root of the
-    condition number.
+    eigenvalue; it is too small where a vector hardly contains the lowest modes. The dimension grows with the root
+    of the condition number.
 
     **Arguments:**
 
@@ -91,4 +91,6 @@ def inverse_sqrt_multiply(
 
     Those of [`krylovpde.functions.sqrt_multiply`][]; an eigenvalue that is not positive is a failed result.
     """
-    return multiply("functions.inverse_sqrt_multiply", InverseSquareRoot(), operator, vector, rtol, max_dimension, throw)
+    return multiply(
+        "functions.inverse_sqrt_multiply", InverseSquareRoot(), operator, vector, rtol, max_dimension, throw
+    )

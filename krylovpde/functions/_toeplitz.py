@@ -1,7 +1,5 @@
 """Symmetric Toeplitz matrices along every axis, by fast Fourier transforms on a grid of twice the size."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -80,9 +78,9 @@ class ToeplitzOperator(AbstractOperator):
 def nearest_circulant(first_row: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""The eigenvalues (an array of the field's shape) of the circulant matrix nearest to a Toeplitz matrix.
 
-    With the Fourier transform $F$ it is the diagonal of $F T F^*$: positive where $T$ is positive definite. Along each
-    axis its first row is $((n - j)\, c_j + j\, c_{n-j}) / n$ (T. Chan, *An optimal circulant preconditioner for Toeplitz
-    systems*, 1988).
+    With the Fourier transform $F$ it is the diagonal of $F T F^*$: positive where $T$ is positive definite. Along
+    each axis its first row is $((n - j)\, c_j + j\, c_{n-j}) / n$ (T. Chan, *An optimal circulant preconditioner for
+    Toeplitz systems*, 1988).
     """
     row = first_row
     for axis, size in enumerate(row.shape):

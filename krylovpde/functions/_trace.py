@@ -79,8 +79,8 @@ def trace(
     $\sum_j \langle q_j, f(A) q_j\rangle$ is exact, and the probes are projected on the rest. That pays where $f(A)$ has
     few large eigenvalues, and costs as much as $2k$ probes.
 
-    The derivative is that of the estimate, at fixed probes and fixed $Q$, in the operator's parameters: by the two-sided
-    rule, with one vector–Jacobian product for each basis vector of each probe. It is reverse-mode and of first order.
+    The derivative is that of the estimate, at fixed probes and fixed $Q$, in the operator's parameters: by the
+    two-sided rule, with one vector–Jacobian product for each basis vector of each probe. It is reverse-mode and of first order.
 
     **Arguments:**
 
@@ -107,8 +107,8 @@ def trace(
 
     !!! cite "Sources"
 
-        Ubaru, Chen, Saad, *Fast estimation of tr(f(A)) via stochastic Lanczos quadrature* (2017); deflation as in Meyer,
-        Musco, Musco, Woodruff, *Hutch++: Optimal stochastic trace estimation* (2021).
+        Ubaru, Chen, Saad, *Fast estimation of tr(f(A)) via stochastic Lanczos quadrature* (2017); deflation as in
+        Meyer, Musco, Musco, Woodruff, *Hutch++: Optimal stochastic trace estimation* (2021).
     """
     settings = (num_probes, probes, deflation, rtol, max_dimension, throw)
     return _estimate("functions.trace", (function,), operator, key, *settings)
@@ -176,7 +176,9 @@ def _estimate(name, functions, operator, key, num_probes, probes, deflation, rto
 
 def _check_probes(name: str, num_probes: Any, probes: Any, deflation: Any, size: int):
     if not isinstance(num_probes, int) or num_probes < 2:
-        message = f"`{name}(num_probes=...)` must be an integer of at least 2 (for a standard error), got {num_probes!r}."
+        message = (
+            f"`{name}(num_probes=...)` must be an integer of at least 2 (for a standard error), got {num_probes!r}."
+        )
         raise ValueError(message)
     if probes not in ("rademacher", "normal"):
         message = f'`{name}(probes=...)` must be "rademacher" or "normal", got {probes!r}.'

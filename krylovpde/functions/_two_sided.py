@@ -66,7 +66,7 @@ def _backward(settings, rest, saved, cotangents):
     result = RESULTS.where(result == RESULTS.successful, own, result)
     pulled = parameter_cotangents(settings.functions[0], operator, weight, dual, space)
     vector_bar = self_dual_lift(weight, dual, evaluate(settings.functions[0], dual).coefficients)
-    return *checked(settings.throw, result, (pulled, None, vector_bar)),
+    return (*checked(settings.throw, result, (pulled, None, vector_bar)),)
 
 
 apply_function.defvjp(_forward, _backward)
@@ -81,7 +81,11 @@ def checked(throw: bool, result: RESULTS, cotangents: PyTree[Array]) -> PyTree[A
 
 
 def parameter_cotangents(
-    function: AbstractScalarFunction, operator: lx.AbstractLinearOperator, weight: Weight, dual: Reduction, primal: Reduction
+    function: AbstractScalarFunction,
+    operator: lx.AbstractLinearOperator,
+    weight: Weight,
+    dual: Reduction,
+    primal: Reduction,
 ) -> PyTree:
     """`Σ_j (Σ_i X_ij w_i)ᵀ dA v_j`: one product for each vector of the space of `v`.
 

@@ -1,10 +1,6 @@
 """`K + σ² I`: the covariance of noisy data, and the same with its preconditioner on both sides."""
 
-from typing import Any
-
-import equinox as eqx
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, Float, Inexact, PyTree
 
@@ -93,9 +89,7 @@ class WhitenedToeplitz(AbstractOperator):
         return frozenset([self_adjoint_tag])
 
 
-def circulant_power(
-    eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def circulant_power(eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]) -> Float[Array, "..."]:
     """`P^power x` for a symmetric circulant matrix, of which the eigenvalues are told."""
     half = eigenvalues[..., : eigenvalues.shape[-1] // 2 + 1].astype(vector.dtype)
     return jnp.fft.irfftn(jnp.fft.rfftn(vector) * half**power, vector.shape)
