@@ -1,6 +1,7 @@
 """Other functions of large matrices, and the covariances that they are for."""
 
 from ._covariance import RBFCovariance as RBFCovariance
+from ._eigenpairs import Eigenpairs as Eigenpairs, eigenpairs as eigenpairs
 from ._inverse import inverse_multiply as inverse_multiply
 from ._laplacian import LaplacianFunctions as LaplacianFunctions
 from ._log import log_multiply as log_multiply

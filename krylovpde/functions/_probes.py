@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._custom_types import Weight
-from ..krylov._space import add, combine, project, scale
+from ._complement import complement
 
 Kind = Literal["rademacher", "normal"]
 
@@ -40,14 +40,8 @@ def orthonormal_basis(rows: PyTree[Array], weight: Weight) -> PyTree[Array]:
 
 
 def projected(probes: PyTree[Array], basis: PyTree[Array], weight: Weight) -> PyTree[Array]:
-    """Every probe without its part in the span of the basis; twice, for rounding."""
-
-    def project_one(z: PyTree[Array]) -> PyTree[Array]:
-        for _ in range(2):
-            z = add(z, scale(-1.0, combine(basis, project(basis, z, weight))))
-        return z
-
-    return jax.vmap(project_one)(probes)
+    """Every probe without its part in the span of the basis."""
+    return jax.vmap(lambda z: complement(basis, z, weight))(probes)
 
 
 def _times_root(rows: PyTree[Array], weight: Weight, power: float) -> PyTree[Array]:

@@ -147,16 +147,20 @@ def _refuse(settings, parts, primals, tangents):
 
 
 def _diagonalise(state: ArnoldiState, count: int) -> Ritz:
-    inside = jnp.arange(count, dtype=state.dimension.dtype) < state.dimension
-    diagonal = jnp.real(jnp.diagonal(state.coefficients))[:count]
     # The first entry is a mean of eigenvalues; one stands for the start that is zero, which has none.
-    middle = jnp.where(state.dimension > 0, diagonal[0], 1.0)
-    diagonal = jnp.where(inside, diagonal, middle)
+    first = jnp.real(state.coefficients[0, 0])
+    return diagonalise(state, count, jnp.where(state.dimension > 0, first, 1.0))
+
+
+def diagonalise(state: ArnoldiState, count: int, filler: Float[Array, ""]) -> Ritz:
+    """Ritz pairs of the first `count` rows; the filler stands beyond those that were reached."""
+    inside = jnp.arange(count, dtype=state.dimension.dtype) < state.dimension
+    diagonal = jnp.where(inside, jnp.real(jnp.diagonal(state.coefficients))[:count], filler)
     coupling = state.lengths[1:count]
     block = jnp.diag(diagonal) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
     values, vectors = jnp.linalg.eigh(block)
     pad = state.lengths.size - count
-    return Ritz(jnp.concatenate([values, jnp.full((pad,), middle)]), jnp.pad(vectors, ((0, pad), (0, pad))))
+    return Ritz(jnp.concatenate([values, jnp.full((pad,), filler)]), jnp.pad(vectors, ((0, pad), (0, pad))))
 
 
 def _good_enough(settings: SpaceSettings, space: Reduction) -> Bool[Array, ""]:

@@ -80,7 +80,8 @@ def trace(
     few large eigenvalues, and costs as much as $2k$ probes.
 
     The derivative is that of the estimate, at fixed probes and fixed $Q$, in the operator's parameters: by the
-    two-sided rule, with one vector–Jacobian product for each basis vector of each probe. It is reverse-mode and of first order.
+    two-sided rule, with one vector–Jacobian product for each basis vector of each probe. It is reverse-mode and of
+    first order.
 
     **Arguments:**
 
