@@ -184,7 +184,7 @@ def _limit(settings: EigenSettings, values: Float[Array, " n"]) -> Float[Array, 
 
 def _judged(settings: EigenSettings, space: Reduction, following: Float[Array, ""]) -> EigenReport:
     values, count = space.small.values, settings.count
-    used = jnp.arange(values.size) < space.dimension
+    used = jnp.arange(values.size, dtype=space.dimension.dtype) < space.dimension
     known = jnp.where(used, values, 0.0)
     gaps = _gaps(jnp.concatenate([values[:count], following[None]]), count)
     error = jnp.max(_residuals(space)[:count] / jnp.maximum(gaps, jnp.finfo(values.dtype).tiny))
