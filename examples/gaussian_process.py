@@ -98,10 +98,8 @@ def main():
         [process.sample(key, data, rtol=1e-2, max_dimension=64).value for key in jax.random.split(keys[3], 8)]
     )
     spread = jnp.sqrt(jnp.mean((draws - mean) ** 2, axis=0))
-    print(
-        f"error of the mean {float(jnp.sqrt(jnp.mean((mean - clean) ** 2))):.3f}, its standard deviation by 8 samples "
-        f"{float(jnp.sqrt(jnp.mean(spread**2))):.3f}"
-    )
+    errors = [float(jnp.sqrt(jnp.mean(x**2))) for x in (mean - clean, spread)]
+    print(f"error of the mean {errors[0]:.3f}, its standard deviation by 8 samples {errors[1]:.3f}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     shown, axes = figure(2, 2, size=(8.5, 7.4))
     parts = {"field": clean, "data": data, "posterior mean": mean, "posterior standard deviation": spread}
