@@ -23,8 +23,8 @@ from ._scalar import AbstractScalarFunction, Inverse, Logarithm
 
 # By default this much: the error by chance is far larger.
 _RTOL = 1e-4
-# The bases of a batch of probes take at most this many bytes.
-_BATCH_BYTES = 2**28
+# The bases of a batch of probes take at most this many bytes: large fields go one by one.
+_BATCH_BYTES = 2**26
 
 
 class TraceEstimate(eqx.Module):
@@ -95,7 +95,7 @@ def trace(
     - `deflation`: how many directions are split off, at most the number of unknowns.
     - `rtol`: of `f(A) z` relative to its length; by default 1e-4.
     - `max_dimension`: how many vectors may be stored for one probe; by default as many as fit into 256 MiB, between 32
-        and 256. Probes run side by side while their bases together fit into that.
+        and 256. Probes run side by side while their bases together fit into 64 MiB.
     - `throw`: raise if a space did not meet the tolerance; otherwise look at `result`, and gradients are NaN.
 
     **Returns:**
