@@ -22,7 +22,7 @@ from .._solution import RESULTS
 from ..action._reduction import lift
 from ..krylov._operand import apply, matching_weight
 from ..krylov._space import add, conjugate, scale, weighted
-from ._ritz import SpaceReport, SpaceSettings, evaluate, guarded_space, judged, rounding_unit
+from ._ritz import SpaceReport, SpaceSettings, admissible_values, evaluate, guarded_space, judged
 from ._two_sided import checked, parameter_cotangents
 
 
@@ -53,9 +53,9 @@ def _forward_pass(settings, rest, parameters, arrays, starts):
     def one(start: PyTree[Array]):
         operator = eqx.combine(together, rest)
         space = guarded_space(settings.space, rest, together, matching_weight(operator, start), start)
-        values, first = space.small.values, space.small.vectors[0]
         function = settings.space.functions[0]
-        form = space.norm**2 * jnp.sum(first**2 * function.value(function.admissible(values, rounding_unit(values))))
+        values = function.value(admissible_values(function, space))
+        form = space.norm**2 * jnp.sum(space.small.vectors[0] ** 2 * values)
         solved = None
         if settings.by_derivative:
             solved = lift(space, evaluate(settings.space.functions[1], space).coefficients)

@@ -92,7 +92,7 @@ def evaluate(function: AbstractScalarFunction, space: Reduction) -> Evaluation:
     An eigenvalue is known to about `ε θ_max`, which `f` turns into that times its slope: near zero the square root
     makes it `sqrt(ε θ_max)`.
     """
-    values, vectors = space.small.values, space.small.vectors
+    values, vectors = ritz_values(space), space.small.vectors
     unit, first = rounding_unit(values), vectors[0]
     known = function.admissible(values, unit)
     # The floor is positive also for A = 0, whose space has broken down: the coupling is zero.
@@ -110,6 +110,17 @@ def evaluate(function: AbstractScalarFunction, space: Reduction) -> Evaluation:
         rounding=space.norm * jnp.linalg.norm(first * unit * function.divided_difference(known, known + floor)),
         refused=(space.dimension > 0) & function.refuses(jnp.min(values), unit),
     )
+
+
+def ritz_values(space: Reduction) -> Float[Array, " capacity"]:
+    """The Ritz values; numbers that every function takes where there are none, in the space of zero."""
+    return jnp.where(space.dimension > 0, space.small.values, 1.0)
+
+
+def admissible_values(function: AbstractScalarFunction, space: Reduction) -> Float[Array, " capacity"]:
+    """The Ritz values as the function takes them."""
+    values = ritz_values(space)
+    return function.admissible(values, rounding_unit(values))
 
 
 def rounding_unit(values: Float[Array, " capacity"]) -> Float[Array, ""]:
@@ -147,9 +158,8 @@ def _refuse(settings, parts, primals, tangents):
 
 
 def _diagonalise(state: ArnoldiState, count: int) -> Ritz:
-    # The first entry is a mean of eigenvalues; one stands for the start that is zero, which has none.
-    first = jnp.real(state.coefficients[0, 0])
-    return diagonalise(state, count, jnp.where(state.dimension > 0, first, 1.0))
+    # The first entry is a mean of eigenvalues.
+    return diagonalise(state, count, jnp.real(state.coefficients[0, 0]))
 
 
 def diagonalise(state: ArnoldiState, count: int, filler: Float[Array, ""]) -> Ritz:

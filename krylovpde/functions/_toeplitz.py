@@ -44,7 +44,8 @@ class ToeplitzOperator(AbstractOperator):
         if jnp.iscomplexobj(vector):
             return jax.lax.complex(self.mv(vector.real), self.mv(vector.imag))
         double = tuple(2 * n for n in self.shape)
-        image = jnp.fft.rfftn(vector, double) * self.spectrum.astype(vector.dtype)
+        image = jnp.fft.rfftn(vector, double)
+        image = image * self.spectrum.astype(vector.dtype).astype(image.dtype)
         return jnp.fft.irfftn(image, double)[tuple(slice(n) for n in self.shape)]
 
     def transpose(self) -> "ToeplitzOperator":

@@ -29,7 +29,7 @@ from ..action._reduction import Reduction, lift
 from ..action._self_dual import self_dual, self_dual_lift
 from ..krylov._operand import apply, matching_weight
 from ..krylov._space import add, row, scale
-from ._ritz import SpaceReport, SpaceSettings, evaluate, guarded_space, judged, rounding_unit
+from ._ritz import SpaceReport, SpaceSettings, admissible_values, evaluate, guarded_space, judged
 from ._scalar import AbstractScalarFunction, Inverse
 
 
@@ -113,7 +113,7 @@ def parameter_cotangents(
 
 def pairing(function: AbstractScalarFunction, dual: Reduction, primal: Reduction) -> Float[Array, "capacity capacity"]:
     """The matrix `X`."""
-    left, right = (function.admissible(s.values, rounding_unit(s.values)) for s in (dual.small, primal.small))
+    left, right = admissible_values(function, dual), admissible_values(function, primal)
     quotient = function.divided_difference(left[:, None], right[None, :])
     kernel = dual.small.vectors[0][:, None] * quotient * primal.small.vectors[0][None, :]
     return dual.norm * primal.norm * (dual.small.vectors @ kernel @ primal.small.vectors.T)

@@ -91,5 +91,6 @@ class WhitenedToeplitz(AbstractOperator):
 
 def circulant_power(eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]) -> Float[Array, "..."]:
     """`P^power x` for a symmetric circulant matrix, of which the eigenvalues are told."""
-    half = eigenvalues[..., : eigenvalues.shape[-1] // 2 + 1].astype(vector.dtype)
-    return jnp.fft.irfftn(jnp.fft.rfftn(vector) * half**power, vector.shape)
+    image = jnp.fft.rfftn(vector)
+    half = eigenvalues[..., : eigenvalues.shape[-1] // 2 + 1].astype(vector.dtype) ** power
+    return jnp.fft.irfftn(image * half.astype(image.dtype), vector.shape)
