@@ -49,6 +49,16 @@ class RESULTS(eqx.Enumeration):
         "krylovpde.functions met a negative eigenvalue, far beyond rounding, of an operator that must be positive "
         "semidefinite. Check the operator, its tags and its weight."
     )
+    not_definite = (
+        "krylovpde.functions met an eigenvalue that is not positive, or so small that it is rounding, of an operator "
+        "that must be positive definite. Check the operator, its tags and its weight; a multiple of the identity added "
+        "to it (noise, a nugget) makes a semidefinite one definite."
+    )
+    degenerate_eigenvalues = (
+        "krylovpde.functions.eigenpairs met eigenvalues that agree to rounding, among those that were asked for or "
+        "between the last of them and the next: their vectors are any basis of a plane, and have no derivative. Ask "
+        "for fewer pairs, break the symmetry, or use sums over the whole group through `krylovpde.functions.trace`."
+    )
     max_degree_reached = (
         "krylovpde needs a polynomial of higher degree than `max_degree=...` of `krylovpde.Chebyshev` or "
         "`krylovpde.Faber` allows: the duration times the spectral bound is too large. Raise it, or use a Krylov "

@@ -44,13 +44,9 @@ class RBFCovariance(AbstractOperator):
         `ValueError` for axes that are not one-dimensional, empty or not finite, and numbers that are arrays or known
         not to be positive.
         """
-        axes = coordinates.centres if isinstance(coordinates, Grid) else coordinates
-        self.axes = tuple(map(_as_axis, axes))
-        if not self.axes:
-            message = "`RBFCovariance(coordinates)` needs the nodes of at least one axis, got none."
-            raise ValueError(message)
-        self.length_scale = _as_number(length_scale, "length_scale", strict=True)
-        self.variance = _as_number(variance, "variance", strict=False)
+        self.axes = as_axes("RBFCovariance", coordinates.centres if isinstance(coordinates, Grid) else coordinates)
+        self.length_scale = as_number("RBFCovariance", length_scale, "length_scale", strict=True)
+        self.variance = as_number("RBFCovariance", variance, "variance", strict=False)
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """`K x`, one axis after the other."""
@@ -97,20 +93,26 @@ class RBFCovariance(AbstractOperator):
         return np.result_type(self.length_scale.dtype, self.variance.dtype)
 
 
-def _as_axis(axis: Any) -> np.ndarray:
-    nodes = np.array(axis, np.float64)
-    if nodes.ndim != 1 or nodes.size == 0 or not np.all(np.isfinite(nodes)):
-        message = f"`RBFCovariance(coordinates)`: need finite nodes, one list per axis; got shape {nodes.shape}."
+def as_axes(owner: str, axes: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    """The nodes along each axis."""
+    nodes = tuple(np.array(axis, np.float64) for axis in axes)
+    if not nodes:
+        message = f"`{owner}(coordinates)` needs the nodes of at least one axis, got none."
         raise ValueError(message)
+    for axis in nodes:
+        if axis.ndim != 1 or axis.size == 0 or not np.all(np.isfinite(axis)):
+            message = f"`{owner}(coordinates)`: need finite nodes, one list per axis; got shape {axis.shape}."
+            raise ValueError(message)
     return nodes
 
 
-def _as_number(value: Any, name: str, *, strict: bool) -> Array:
-    number = as_parameter(value, f"RBFCovariance({name})")
+def as_number(owner: str, value: Any, name: str, *, strict: bool) -> Array:
+    """One number, positive (`strict`) or not negative where it is known."""
+    number = as_parameter(value, f"{owner}({name})")
     if number.ndim != 0:
-        message = f"`RBFCovariance({name}=...)` must be one number, got shape {number.shape}."
+        message = f"`{owner}({name}=...)` must be one number, got shape {number.shape}."
         raise ValueError(message)
     if is_concrete(number) and not (number > 0 if strict else number >= 0):
-        message = f"`RBFCovariance({name}=...)` must {'be positive' if strict else 'not be negative'}, is {number}."
+        message = f"`{owner}({name}=...)` must {'be positive' if strict else 'not be negative'}, is {number}."
         raise ValueError(message)
     return number

@@ -1,24 +1,11 @@
-"""`A^{1/2} v`."""
+"""`A^{1/2} v` and `A^{-1/2} v`."""
 
-from typing import Any
-
-import equinox as eqx
-import jax.numpy as jnp
-import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import ArrayLike, PyTree
 
-from .._solution import RESULTS, Solution, Statistics
-from ..action._base import check_max_dimension
-from ..action._grow import default_capacity
-from ..integrate._entrance import real_dtype, tolerances
-from ..integrate._run import finish
-from ..krylov._operand import checked_operator, checked_vector, split
-from ..operator import is_self_adjoint
-from ._ritz import SpaceSettings
-from ._sqrt_rule import apply_root
-
-_NAME = "functions.sqrt_multiply"
+from .._solution import Solution
+from ._multiply import multiply
+from ._scalar import InverseSquareRoot, SquareRoot
 
 
 def sqrt_multiply(
@@ -69,45 +56,41 @@ def sqrt_multiply(
         The bound follows from the integral over shifted systems, as in Frommer and Schweitzer, *Error bounds and
         estimates for Krylov subspace approximations of Stieltjes matrix functions* (2016).
     """
-    checked_operator(operator, _NAME)
-    if not is_self_adjoint(operator):
-        message = (
-            f"`{_NAME}(operator, ...)` needs an operator that is self-adjoint in its weight; this "
-            f"{type(operator).__name__} is not known to be. If it is, say so: "
-            "`krylovpde.annotate(operator, tags=krylovpde.self_adjoint_tag)`."
-        )
-        raise ValueError(message)
-    check_max_dimension(max_dimension)
-    vector = checked_vector(operator, vector, _NAME)
-    rtol, _ = tolerances(rtol, 0.0, real_dtype(vector))
-    settings = SpaceSettings(_capacity(vector, max_dimension), rtol, throw)
-    value, result, stats = _compiled(settings, operator, vector)
-    return finish(value, result, stats, None, False, throw)
+    return multiply("functions.sqrt_multiply", SquareRoot(), operator, vector, rtol, max_dimension, throw)
 
 
-def _capacity(vector: PyTree, max_dimension: int | None) -> int:
-    size = sum(leaf.size for leaf in jtu.tree_leaves(vector))
-    return default_capacity(vector, 32, 256) if max_dimension is None else min(max_dimension, max(size, 1))
+def inverse_sqrt_multiply(
+    operator: lx.AbstractLinearOperator,
+    vector: PyTree[ArrayLike],
+    *,
+    rtol: float | None = None,
+    max_dimension: int | None = None,
+    throw: bool = True,
+) -> Solution:
+    r"""$A^{-1/2} v$ for a positive definite self-adjoint operator, to a tolerance.
 
+    By the space, and with the derivatives, of [`krylovpde.functions.sqrt_multiply`][]: it whitens a field of covariance
+    $A$, and makes one of covariance $A^{-1}$. The error is estimated by
+    $\|v\|\, h\, |e_m^\top f[T_m, \theta_1]\, e_1|$ with the smallest Ritz value $\theta_1$ in the place of the smallest
+    eigenvalue; it is too small where a vector hardly contains the lowest modes. The dimension grows with the root
+    of the condition number.
 
-@eqx.filter_jit
-def _compiled(settings: SpaceSettings, operator: lx.AbstractLinearOperator, vector: PyTree[Any]):
-    parameters, arrays, rest = split(operator)
-    outcome: Any = apply_root(settings, rest, parameters, arrays, vector)
-    value, report = outcome
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jtu.tree_leaves(value)]))
-    failed = (report.result == RESULTS.successful) & ~finite
-    result = RESULTS.where(failed, RESULTS.nonfinite, report.result)
-    none = jnp.zeros_like(report.dimension)
-    stats = Statistics(
-        applications=report.dimension,
-        transpose_applications=none,
-        parameter_vjps=none,
-        krylov_dimension=report.dimension,
-        num_steps=none + 1,
-        error_estimate=report.error,
-        time=jnp.zeros_like(report.error),
-        method="Lanczos, reorthogonalised",
-        adjoint="two spaces",
+    **Arguments:**
+
+    - `operator`: $A$, known to be self-adjoint in its weight, and positive definite.
+    - `vector`: $v$, a pytree of arrays like the operator's input; its precision decides.
+    - `rtol`: the error relative to the length of the result; `None` is 1e-6 in double and 1e-4 in single precision.
+    - `max_dimension`: how many vectors may be stored; by default as many as fit into 256 MiB, between 32 and 256.
+    - `throw`: raise if the tolerance was not met; otherwise look at `solution.result`, and gradients are NaN.
+
+    **Returns:**
+
+    A [`krylovpde.Solution`][] whose `value` is like `vector`.
+
+    **Raises:**
+
+    Those of [`krylovpde.functions.sqrt_multiply`][]; an eigenvalue that is not positive is a failed result.
+    """
+    return multiply(
+        "functions.inverse_sqrt_multiply", InverseSquareRoot(), operator, vector, rtol, max_dimension, throw
     )
-    return value, result, stats

@@ -44,6 +44,7 @@ from .fitting import (
     fit as fit,
     linearised_uncertainty as linearised_uncertainty,
 )
+from .gaussian_process import GaussianProcess as GaussianProcess, LogMarginalLikelihood as LogMarginalLikelihood
 from .inner_product import (
     H1 as H1,
     L2 as L2,

@@ -1,0 +1,91 @@
+"""Symmetric Toeplitz matrices along every axis, by fast Fourier transforms on a grid of twice the size."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact
+
+from .._custom_types import Structure
+from ..operator import AbstractOperator, self_adjoint_tag
+
+
+class ToeplitzOperator(AbstractOperator):
+    r"""$(T u)_i = \sum_j c_{|i - j|}\, u_j$ for fields on a box, with $|i - j|$ taken along each axis.
+
+    $T$ is a part of a circulant matrix of twice the size along each axis, which a Fourier transform makes diagonal: a
+    product costs $O(n \log n)$. Self-adjoint in the Euclidean inner product.
+
+    The spectrum of the circulant matrix is the leaf that derivatives reach; make the operator from the first row by
+    `from_first_row`.
+    """
+
+    spectrum: Float[Array, "..."]
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def from_first_row(cls, first_row: Float[Array, "..."]) -> "ToeplitzOperator":
+        """The operator whose first row is given.
+
+        **Arguments:**
+
+        - `first_row`: $c$, a field: what a unit at the first node becomes.
+        """
+        row = first_row
+        for axis in range(row.ndim):
+            # What stands opposite the first node meets no pair of nodes: zero.
+            middle = jnp.zeros_like(jax.lax.slice_in_dim(row, 0, 1, axis=axis))
+            back = jnp.flip(jax.lax.slice_in_dim(row, 1, None, axis=axis), axis)
+            row = jnp.concatenate([row, middle, back], axis)
+        return cls(jnp.real(jnp.fft.rfftn(row)), first_row.shape)
+
+    def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """`T x`."""
+        if jnp.iscomplexobj(vector):
+            return jax.lax.complex(self.mv(vector.real), self.mv(vector.imag))
+        double = tuple(2 * n for n in self.shape)
+        image = jnp.fft.rfftn(vector, double)
+        image = image * self.spectrum.astype(vector.dtype).astype(image.dtype)
+        return jnp.fft.irfftn(image, double)[tuple(slice(n) for n in self.shape)]
+
+    def transpose(self) -> "ToeplitzOperator":
+        """Itself."""
+        return self
+
+    def in_structure(self) -> Structure:
+        """A field."""
+        return jax.ShapeDtypeStruct(self.shape, self.spectrum.dtype)
+
+    def out_structure(self) -> Structure:
+        """A field."""
+        return self.in_structure()
+
+    @property
+    def weight(self) -> None:
+        """Euclidean."""
+        return
+
+    @property
+    def spectral_bound(self) -> Float[Array, ""]:
+        """That of the circulant matrix."""
+        return jnp.max(jnp.abs(self.spectrum))
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """Self-adjoint."""
+        return frozenset([self_adjoint_tag])
+
+
+def nearest_circulant(first_row: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""The eigenvalues (an array of the field's shape) of the circulant matrix nearest to a Toeplitz matrix.
+
+    With the Fourier transform $F$ it is the diagonal of $F T F^*$: positive where $T$ is positive definite. Along
+    each axis its first row is $((n - j)\, c_j + j\, c_{n-j}) / n$ (T. Chan, *An optimal circulant preconditioner for
+    Toeplitz systems*, 1988).
+    """
+    row = first_row
+    for axis, size in enumerate(row.shape):
+        shape = [size if k == axis else 1 for k in range(row.ndim)]
+        share = jnp.asarray(np.arange(size).reshape(shape) / size, row.dtype)
+        row = (1.0 - share) * row + share * jnp.roll(jnp.flip(row, axis), 1, axis)
+    return jnp.real(jnp.fft.fftn(row))

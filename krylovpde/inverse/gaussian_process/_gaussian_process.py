@@ -1,0 +1,179 @@
+"""A Gaussian process that was observed at every node of a grid."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import lineax as lx
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
+
+from ..._parameter import as_parameter, is_concrete
+from ..._solution import Solution
+from ...functions import inverse_multiply, sqrt_multiply
+from ...integrate._entrance import real_dtype
+from ...krylov._operand import apply, checked_vector
+from ...krylov._space import add, scale, subtract
+from ...operator import is_self_adjoint, weight
+from ._likelihood import LogMarginalLikelihood, likelihood
+from ._whitening import whiten
+
+_NAME = "inverse.GaussianProcess"
+# The error by chance of the log-determinant is far larger.
+_RTOL = 1e-4
+
+
+class GaussianProcess(eqx.Module):
+    r"""A field $f$ of covariance $K$ and mean zero, and data $y = f + \varepsilon$ with noise of variance $\sigma^2$.
+
+    $$\log p(y) = -\tfrac12\, y^\top A^{-1} y - \tfrac12 \log\det A - \tfrac n2 \log 2\pi, \qquad A = K + \sigma^2 I.$$
+
+    Its maximum over length scale, variance and noise is how data choose them. Nothing of size $n \times n$ is made: the
+    solve and the log-determinant are Krylov spaces of products with $K$. With a
+    [`krylovpde.functions.MaternCovariance`][] both are preconditioned by the nearest circulant matrix $P$, whose
+    determinant is known: chance is left in $\log\det P^{-1/2} A P^{-1/2}$ only, and the spaces are shorter. (For $n$ =
+    576 in two dimensions condition numbers of 1e3 and 2e4 fell to 6e1 and 2e3, standard errors to 0.3 and 0.6.)
+
+    Derivatives are reverse-mode and of first order, in the parameters of the covariance, the noise and the data.
+
+    **Arguments:**
+
+    - `covariance`: $K$, self-adjoint and positive semidefinite in the Euclidean inner product:
+        [`krylovpde.functions.MaternCovariance`][], [`krylovpde.functions.RBFCovariance`][] or one of your own.
+    - `noise`: $\sigma^2 > 0$, the variance of the noise, in the square of the data's unit.
+
+    **Raises:** `ValueError` for a covariance that is not known to be self-adjoint in the Euclidean inner product, and a
+    noise that is an array or known not to be positive.
+    """
+
+    covariance: lx.AbstractLinearOperator
+    noise: Array
+
+    def __init__(self, covariance: lx.AbstractLinearOperator, noise: ArrayLike):
+        if not (is_self_adjoint(covariance) and weight(covariance) is None):
+            message = (
+                f"`{_NAME}(covariance, ...)` needs an operator that is known to be self-adjoint in the Euclidean inner "
+                f"product; this {type(covariance).__name__} is not. If it is, say so: `krylovpde.annotate(operator, "
+                "tags=krylovpde.self_adjoint_tag)`."
+            )
+            raise ValueError(message)
+        noise = as_parameter(noise, f"{_NAME}(noise)")
+        if noise.ndim != 0 or (is_concrete(noise) and not noise > 0):
+            message = f"`{_NAME}(noise=...)` is a variance: one positive number, got {noise}."
+            raise ValueError(message)
+        self.covariance, self.noise = covariance, noise
+
+    def log_marginal_likelihood(
+        self,
+        data: PyTree[ArrayLike],
+        key: PRNGKeyArray,
+        *,
+        num_probes: int = 32,
+        deflation: int = 0,
+        rtol: float | None = None,
+        max_dimension: int | None = None,
+        consistent: bool = True,
+        throw: bool = True,
+    ) -> LogMarginalLikelihood:
+        r"""$\log p(y)$ with its standard error.
+
+        **Arguments:**
+
+        - `data`: $y$, a field like the covariance's input, its mean taken off. Its precision decides.
+        - `key`: of the probes. Keep it while optimising: the same probes make a smooth function of the parameters.
+        - `num_probes`, `deflation`, `max_dimension`, `throw`: as for [`krylovpde.functions.log_determinant`][]. The
+            maximum moves by about $2 r / \sqrt{p}$ of its statistical standard error with $p$ probes, where $r \le 1$
+            is what the preconditioner leaves of the standard error (a third to two thirds).
+        - `rtol`: of the solves, relative to the result; by default 1e-4.
+        - `consistent`: whether the gradient is that of the printed value, as a line search wants it; `False` is about
+            three times cheaper, and right on average ([`krylovpde.functions.log_determinant`][]).
+
+        **Returns:**
+
+        A [`krylovpde.inverse.LogMarginalLikelihood`][].
+        """
+        data = checked_vector(self.covariance, data, f"{_NAME}.log_marginal_likelihood")
+        solve = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        estimate = {"num_probes": num_probes, "deflation": deflation, "consistent": consistent}
+        return _likelihood(self, data, key, tuple(estimate.items()), tuple(solve.items()))
+
+    def posterior_mean(
+        self,
+        data: PyTree[ArrayLike],
+        *,
+        rtol: float | None = None,
+        max_dimension: int | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        r"""$K (K + \sigma^2 I)^{-1} y$, the mean of the field given the data.
+
+        **Arguments:**
+
+        - `data`, `rtol`, `max_dimension`, `throw`: as for `log_marginal_likelihood`.
+
+        **Returns:**
+
+        A [`krylovpde.Solution`][] whose value is a field.
+        """
+        data = checked_vector(self.covariance, data, f"{_NAME}.posterior_mean")
+        solve = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        return _posterior_mean(self, data, tuple(solve.items()))
+
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        data: PyTree[ArrayLike] | None = None,
+        *,
+        rtol: float | None = None,
+        max_dimension: int | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        r"""A field $f$ from the prior, or from the posterior where data are given.
+
+        The prior's is $K^{1/2} z$. The posterior's is $f + K (K + \sigma^2 I)^{-1} (y - f - \varepsilon)$ with $f$ from
+        the prior and $\varepsilon$ from the noise (Matheron's rule).
+
+        **Arguments:**
+
+        - `key`: of the random numbers.
+        - `data`: a field, or `None` for the prior.
+        - `rtol`, `max_dimension`, `throw`: as for `log_marginal_likelihood`, and for
+            [`krylovpde.functions.sqrt_multiply`][] of the covariance. A very smooth one needs a loose tolerance.
+
+        **Returns:**
+
+        A [`krylovpde.Solution`][] whose value is a field.
+        """
+        field_key, noise_key = jax.random.split(key)
+        like = self.covariance.in_structure() if data is None else data
+        white = checked_vector(self.covariance, _normal(field_key, like), f"{_NAME}.sample")
+        options = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        prior = sqrt_multiply(self.covariance, white, **options)
+        if data is None:
+            return prior
+        data = checked_vector(self.covariance, data, f"{_NAME}.sample")
+        noise = scale(jnp.sqrt(self.noise), checked_vector(self.covariance, _normal(noise_key, like), _NAME))
+        update = self.posterior_mean(subtract(data, add(prior.value, noise)), **options)
+        return eqx.tree_at(lambda s: s.value, prior, add(prior.value, update.value))
+
+
+def _normal(key: PRNGKeyArray, like: PyTree) -> PyTree[Array]:
+    leaves, structure = jtu.tree_flatten(like)
+    keys = jax.random.split(key, len(leaves))
+    dtypes = [jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype for leaf in leaves]
+    shapes = [jnp.shape(leaf) if not hasattr(leaf, "shape") else leaf.shape for leaf in leaves]
+    return structure.unflatten([jax.random.normal(*args) for args in zip(keys, shapes, dtypes, strict=True)])
+
+
+@eqx.filter_jit
+def _likelihood(process: GaussianProcess, data: PyTree[Array], key: PRNGKeyArray, estimate: Any, solve: Any):
+    whitening = whiten(process.covariance, process.noise, real_dtype(data))
+    return likelihood(whitening, data, key, dict(estimate), dict(solve))
+
+
+@eqx.filter_jit
+def _posterior_mean(process: GaussianProcess, data: PyTree[Array], solve: Any) -> Solution:
+    whitening = whiten(process.covariance, process.noise, real_dtype(data))
+    solved = inverse_multiply(whitening.operator, whitening.root(data), **dict(solve))
+    return eqx.tree_at(lambda s: s.value, solved, apply(process.covariance, whitening.root(solved.value)))

@@ -1,0 +1,96 @@
+"""`K + σ² I`: the covariance of noisy data, and the same with its preconditioner on both sides."""
+
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from ..._custom_types import Structure
+from ...functions import ToeplitzOperator
+from ...krylov._operand import apply
+from ...krylov._space import axpy
+from ...operator import AbstractOperator, self_adjoint_tag
+
+
+class NoisyCovariance(AbstractOperator):
+    """`K + σ² I`."""
+
+    covariance: lx.AbstractLinearOperator
+    noise: Array
+
+    def mv(self, vector: PyTree[Inexact[Array, "..."]]) -> PyTree[Inexact[Array, "..."]]:
+        """`K x + σ² x`."""
+        return axpy(self.noise, vector, apply(self.covariance, vector))
+
+    def transpose(self) -> "NoisyCovariance":
+        """Itself."""
+        return self
+
+    def in_structure(self) -> Structure:
+        """That of `K`."""
+        return self.covariance.in_structure()
+
+    def out_structure(self) -> Structure:
+        """That of `K`."""
+        return self.in_structure()
+
+    @property
+    def weight(self) -> None:
+        """Euclidean."""
+        return
+
+    @property
+    def spectral_bound(self) -> None:
+        """Not needed."""
+        return
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """Self-adjoint."""
+        return frozenset([self_adjoint_tag])
+
+
+class WhitenedToeplitz(AbstractOperator):
+    """`P^{-1/2} (K + σ² I) P^{-1/2}` with a Toeplitz matrix `K` and a circulant matrix `P`."""
+
+    toeplitz: ToeplitzOperator
+    noise: Array
+    eigenvalues: Float[Array, "..."]
+
+    def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """Three products with Fourier transforms."""
+        half = circulant_power(self.eigenvalues, -0.5, vector)
+        return circulant_power(self.eigenvalues, -0.5, axpy(self.noise, half, self.toeplitz.mv(half)))
+
+    def transpose(self) -> "WhitenedToeplitz":
+        """Itself."""
+        return self
+
+    def in_structure(self) -> Structure:
+        """That of `K`."""
+        return self.toeplitz.in_structure()
+
+    def out_structure(self) -> Structure:
+        """That of `K`."""
+        return self.in_structure()
+
+    @property
+    def weight(self) -> None:
+        """Euclidean."""
+        return
+
+    @property
+    def spectral_bound(self) -> None:
+        """Not needed."""
+        return
+
+    @property
+    def tags(self) -> frozenset[object]:
+        """Self-adjoint."""
+        return frozenset([self_adjoint_tag])
+
+
+def circulant_power(eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`P^power x` for a symmetric circulant matrix, of which the eigenvalues are told."""
+    image = jnp.fft.rfftn(vector)
+    half = eigenvalues[..., : eigenvalues.shape[-1] // 2 + 1].astype(vector.dtype) ** power
+    return jnp.fft.irfftn(image * half.astype(image.dtype), vector.shape)
