@@ -128,8 +128,10 @@ class LeverageColumns(_AbstractUnitVectors):
     def seeds(self, product: Product, like: Float[Array, " n"], rank: int, key: PRNGKeyArray) -> Array:
         probe_key, draw_key = jr.split(key)
         images = jax.vmap(product)(jr.normal(probe_key, (min(self.probes, like.size), like.size), like.dtype))
-        basis, _ = jnp.linalg.qr(images.T)
-        return _weighted_draw(draw_key, jnp.sum(basis**2, axis=1), rank)
+        basis, lengths, _ = jnp.linalg.svd(images.T, full_matrices=False)
+        # What a matrix of lower rank leaves for the last vectors is rounding, and points anywhere.
+        counts = lengths > like.size * jnp.finfo(like.dtype).eps * lengths[0]
+        return _weighted_draw(draw_key, jnp.sum(jnp.where(counts, basis, 0) ** 2, axis=1), rank)
 
 
 class GaussianSketch(AbstractColumns):
