@@ -123,8 +123,8 @@ class Run(NamedTuple):
     sigma: Array
 
 
-def train(at: Problem, method: AbstractInverse | None, steps: int = 60, keep: int = 1, shift: Any = None) -> Run:
-    """Learn with hypergradients by a method, whose shift is the prior's weight unless given; exactly if `None`.
+def train(at: Problem, method: AbstractInverse | None, steps: int = 60, keep: int = 1, shift: Any = jnp.nan) -> Run:
+    """Learn with hypergradients by a method, whose shift is the prior's weight where given as NaN; exactly if `None`.
 
     With `keep` above 1 the factorisation of a `Nystrom` serves as many steps.
     """
@@ -133,8 +133,7 @@ def train(at: Problem, method: AbstractInverse | None, steps: int = 60, keep: in
     options = {"curvature": GaussNewtonHessian(lambda loss: loss.terms[0]), "inner_product": at.product}
 
     def gradient(inner: Any, field: Array, inverse: AbstractInverse) -> Any:
-        weight = inner.terms[1].weight if shift is None else shift
-        shifted = with_shift(inverse, weight)
+        shifted = with_shift(inverse, jnp.where(jnp.isnan(shift), inner.terms[1].weight, shift))
         kept = options if _is_shifted(inverse) else {**options, "curvature": GaussNewtonHessian()}
         return hypergradient(at.outer, inner, field, shifted, hyperparameters=only, throw=False, **kept)
 

@@ -90,11 +90,11 @@ def run_field(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
     entries = [_entry("dense", 100, [jax.jit(lambda: field.train(at, None, arguments.steps))()])]
     for name, make in METHODS.items():
         for products in arguments.products:
-            first = 1 / (values[0] + 1) if name == "Neumann" else None
+            first = 1 / (values[0] + 1) if name == "Neumann" else np.nan
             entries.append(_sweep_field(at, name, make, products, first, arguments.steps))
             print(_row(entries[-1]), flush=True)
     for products in arguments.products:
-        kept = _sweep_field(at, "Nystrom, kept", METHODS["Nystrom, Gaussian"], 5 * products, None, arguments.steps, 5)
+        kept = _sweep_field(at, "Nystrom, kept", METHODS["Nystrom, Gaussian"], 5 * products, np.nan, arguments.steps, 5)
         entries.append(kept._replace(products=products))
         print(_row(entries[-1]), flush=True)
     return ["natural", *map(str, VALUES)], entries
@@ -105,20 +105,15 @@ def _sweep_field(
     name: str,
     make: Callable[[int, Any], AbstractInverse],
     products: int,
-    first: float | None,
+    first: float,
     steps: int,
     keep: int = 1,
 ) -> Entry:
     @jax.jit
-    def own(value: Any) -> field.Run:
-        return field.train(at, make(products, value), steps, keep)
-
-    @jax.jit
-    def given(value: Any) -> field.Run:
+    def one(value: Any) -> field.Run:
         return field.train(at, make(products, value), steps, keep, value)
 
-    runs = [own(jnp.asarray(1.0 if first is None else first))]
-    return _entry(name, products, runs + [given(jnp.asarray(value)) for value in VALUES])
+    return _entry(name, products, [one(jnp.asarray(value)) for value in (first, *VALUES)])
 
 
 def _entry(name: str, products: int, runs: list[field.Run]) -> Entry:
@@ -177,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=["logistic", "field"])
     parser.add_argument("--products", type=int, nargs="*", default=[5, 10, 20])
-    parser.add_argument("--steps", type=int, default=60, help="outer steps")
+    parser.add_argument("--steps", type=int, default=40, help="outer steps")
     parser.add_argument("--seeds", type=int, default=3, help="of the logistic regression")
     parser.add_argument("--cells", type=int, default=64, help="of the field, along each axis")
     parser.add_argument("--output", type=Path, default=Path("results"), help="the folder")

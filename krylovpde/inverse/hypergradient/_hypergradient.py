@@ -196,7 +196,7 @@ def _hyperparameters(inner: Any, chosen: Any) -> tuple[PyTree, PyTree]:
             "`jax.tree_util.Partial(function, numbers)`, or check `hyperparameters`."
         )
         raise ValueError(message)
-    wrong = [leaf for leaf in leaves if not eqx.is_inexact_array_like(leaf)]
+    wrong = [leaf for leaf in leaves if not (eqx.is_inexact_array(leaf) or isinstance(leaf, float))]
     if wrong:
         message = (
             f"hypergradient: hyperparameters selects a leaf that has no derivative, {wrong[0]!r}. Select arrays of "

@@ -81,6 +81,7 @@ def _learn(inner, outer, method, steps=25, rate=0.2):
 _TRAIN, _VALIDATE = range(1, 40, 2), range(0, 40, 2)
 
 
+@pytest.mark.standard_promotion
 def test_a_weight_that_varies_in_space(key):
     """Stiff where the field is smooth, soft where it is rough."""
     first, second = jr.split(key)
@@ -93,6 +94,7 @@ def test_a_weight_that_varies_in_space(key):
     assert jnp.mean(loss.logarithms[:20]) > jnp.mean(loss.logarithms[20:])
 
 
+@pytest.mark.standard_promotion
 def test_weights_of_two_misfits(key):
     """One data set is worth little, and nobody has told."""
     keys = jr.split(key, 3)
@@ -112,6 +114,7 @@ def test_weights_of_two_misfits(key):
     assert loss.logarithms[0] > loss.logarithms[1] + 2.0
 
 
+@pytest.mark.standard_promotion
 def test_sensor_weights(key):
     """Three sensors of twenty are broken: they end among the least of all."""
     first, second = jr.split(key)

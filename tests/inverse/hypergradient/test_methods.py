@@ -109,15 +109,16 @@ def test_columns_are_drawn_where_they_matter():
     assert all(len(set(row)) == 3 for row in uniform)
 
 
-def test_more_columns_never_hurt_a_sketch_of_a_semidefinite_matrix(key):
-    matrix = _matrix(_SIZE, 0.5)
+def test_a_sketch_is_as_good_as_the_best_of_a_slightly_lower_rank(key):
+    """Eigenvalues fall by 0.3 each: four more columns are worth a factor of a hundred, less what chance takes."""
+    matrix = _matrix(_SIZE, 0.3)
     exact = np.linalg.solve(matrix + 0.1 * np.eye(_SIZE), _vector())
     errors = [
         np.linalg.norm(_solve(Nystrom(rank, 0.1, key=key, columns=GaussianSketch()), matrix, _vector()).value - exact)
         for rank in (2, 6, 12)
     ]
-    assert errors[1] < 0.5 * errors[0]
-    assert errors[2] < 0.05 * errors[1]
+    assert errors[1] < 0.3 * errors[0]
+    assert errors[2] < 0.02 * errors[1]
 
 
 def test_conjugate_gradients():
@@ -126,7 +127,7 @@ def test_conjugate_gradients():
     _close(found, matrix, 0.05, 1e-11)
     assert found.products < 200
     # As many steps as there are eigenvalues: 7 and the one that is only damped.
-    low = _solve(ConjugateGradient(200, 1e-12, 0.05), _matrix(7, 0.5), _vector())
+    low = _solve(ConjugateGradient(200, 1e-8, 0.05), _matrix(7, 0.5), _vector())
     assert low.products == 8
     short = _solve(ConjugateGradient(3, 1e-12, 0.05), matrix, _vector())
     assert short.products == 3
