@@ -30,6 +30,7 @@ from krylovpde.inverse import (
 
 from . import hypergradient_field as field, hypergradient_logistic as logistic
 
+NOT_RUN = -1.0
 VALUES = (1e-3, 1e-2, 1e-1, 1.0)
 _KEY = jr.key(0)
 #: By name: a method for a number of products, and a `ρ`, damping or step size.
@@ -74,7 +75,7 @@ def run_logistic(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]
             found = sweep(lambda value, make=make, n=products: make(n, value), jnp.asarray([*first, *VALUES]))
             outer, error = map(np.asarray, found)
             if not first:
-                outer, error = (np.concatenate([np.full_like(x[:1], np.nan), x]) for x in (outer, error))
+                outer, error = (np.concatenate([np.full_like(x[:1], NOT_RUN), x]) for x in (outer, error))
             entries.append(Entry(name, products, outer, error))
             print(_row(entries[-1]), flush=True)
     return ["0", *map(str, VALUES)], entries
@@ -127,8 +128,8 @@ def _row(entry: Entry) -> str:
     for outer, error in zip(
         entry.outer[..., -1].mean(axis=1), np.median(entry.error, axis=2).mean(axis=1), strict=True
     ):
-        known = np.isfinite(outer) and outer < 1e6
-        cells.append(f"{outer:.4f} ({error:.0e})" if known else "-" if np.isnan(error) else "diverges")
+        known = f"{outer:.4f} ({error:.0e})" if outer < 1e6 else "diverges"  # also where it is NaN
+        cells.append("-" if outer == NOT_RUN else known)
     return f"{entry.method:<20s} {entry.products:4d}  " + "  ".join(f"{cell:>15s}" for cell in cells)
 
 
@@ -152,10 +153,10 @@ def draw(columns: list[str], entries: list[Entry], path: Path):
         width = 1.0 + counts.index(entry.products)
         is_middle = entry.products == counts[len(counts) // 2]
         errors = np.median(entry.error, axis=2).mean(axis=1)
-        errors = np.where(errors < 1e3, errors, np.nan)
+        errors = np.where((errors < 1e3) & (errors != NOT_RUN), errors, np.nan)
         left.semilogy(columns, errors, "o-", color=color, linewidth=width, label=entry.method if is_middle else None)
         if is_middle:
-            best = np.nanargmin(np.where(np.isfinite(outer[:, -1]), outer[:, -1], np.inf))
+            best = np.argmin(np.where(outer[:, -1] > 0, outer[:, -1], np.inf))  # neither NaN nor not run
             right.plot(outer[best], color=color, label=f"{entry.method}, {columns[best]}")
     left.set(xlabel="ρ, damping, step size", ylabel="error of the hypergradient")
     left.set_title(f"{', '.join(map(str, counts))} products: thin to thick", fontsize=10)
