@@ -59,6 +59,16 @@ class RESULTS(eqx.Enumeration):
         "between the last of them and the next: their vectors are any basis of a plane, and have no derivative. Ask "
         "for fewer pairs, break the symmetry, or use sums over the whole group through `krylovpde.functions.trace`."
     )
+    not_positive_definite = (
+        "A hypergradient met a direction without curvature, or with negative curvature: the solution is not a minimum "
+        "of the inner loss, or the inner loss does not determine it. Minimise further, add a penalty, raise `rho` or "
+        "`damping`, or use the Gauss-Newton Hessian, `curvature=kp.inverse.GaussNewtonHessian()`."
+    )
+    series_diverged = (
+        "The terms of a Neumann series grow: `step_size` of `kp.inverse.Neumann` is larger than 2 over the largest "
+        "eigenvalue of the Hessian, or the Hessian has a negative one. Lower `step_size`, or use "
+        "`kp.inverse.ConjugateGradient`."
+    )
     max_degree_reached = (
         "krylovpde needs a polynomial of higher degree than `max_degree=...` of `krylovpde.Chebyshev` or "
         "`krylovpde.Faber` allows: the duration times the spectral bound is too large. Raise it, or use a Krylov "

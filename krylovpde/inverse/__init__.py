@@ -45,10 +45,30 @@ from .fitting import (
     linearised_uncertainty as linearised_uncertainty,
 )
 from .gaussian_process import GaussianProcess as GaussianProcess, LogMarginalLikelihood as LogMarginalLikelihood
+from .hypergradient import (
+    AbstractColumns as AbstractColumns,
+    AbstractCurvature as AbstractCurvature,
+    AbstractInverse as AbstractInverse,
+    ConjugateGradient as ConjugateGradient,
+    ExactHessian as ExactHessian,
+    GaussianSketch as GaussianSketch,
+    GaussNewtonHessian as GaussNewtonHessian,
+    HypergradientStats as HypergradientStats,
+    InverseProduct as InverseProduct,
+    LeverageColumns as LeverageColumns,
+    LowRank as LowRank,
+    Neumann as Neumann,
+    NormColumns as NormColumns,
+    Nystrom as Nystrom,
+    UniformColumns as UniformColumns,
+    hypergradient as hypergradient,
+    low_rank_inverse as low_rank_inverse,
+)
 from .inner_product import (
     H1 as H1,
     L2 as L2,
     AbstractInnerProduct as AbstractInnerProduct,
+    CameronMartin as CameronMartin,
     Euclidean as Euclidean,
 )
 from .loss import (

@@ -10,7 +10,17 @@ import optax
 import pytest
 
 import krylovpde as kp
-from krylovpde.inverse import H1, L2, Euclidean, InInnerProduct, LeastSquares, Tikhonov, value_of
+from krylovpde.inverse import (
+    H1,
+    L2,
+    BiLaplacian,
+    CameronMartin,
+    Euclidean,
+    InInnerProduct,
+    LeastSquares,
+    Tikhonov,
+    value_of,
+)
 from tests.helpers import dense, relative_error, variants
 
 _PLANE = kp.Grid.from_edges([np.linspace(0, 1, 8) ** 1.3, np.linspace(0, 2, 6)])
@@ -44,6 +54,41 @@ def test_riesz_map_and_factor(kind, name, key):
     np.testing.assert_allclose(product.inner(field, second), jnp.sum(raw * other), rtol=1e-9)
     assert relative_error(solved, raw) < 1e-9
     assert relative_error(mapped, gradient) < 1e-9
+
+
+_PRIOR = BiLaplacian(_GRIDS["graded"], lambda field: field, 0.7, (0.6, 1.5))
+
+
+def test_a_priors_product_is_the_prior(key):
+    """`½ |u|²` is the penalty, and the coordinates of a sample are the noise that it was made of."""
+    product = CameronMartin.of(_PRIOR)
+    u = jr.normal(key, _PLANE.shape)
+    np.testing.assert_allclose(0.5 * product.inner(u, u), _PRIOR(u), rtol=1e-10)
+    noise = jr.normal(jr.key(3), _PLANE.shape)
+    np.testing.assert_allclose(product.factor(noise), _PRIOR.sample(jr.key(3)), rtol=1e-10)
+    derivative = jr.normal(jr.key(4), _PLANE.shape)
+    np.testing.assert_allclose(jax.grad(_PRIOR)(product.riesz(derivative)), derivative, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["graded", "masked"])
+def test_the_factor_of_a_priors_product(name, key):
+    product = CameronMartin(_GRIDS[name], 0.7, 0.8)
+    derivative, raw = jnp.where(product.grid.active, jr.normal(key, (2, *product.grid.shape)), 0.0)
+    transposed = jax.linear_transpose(product.factor, raw)(derivative)[0]
+    assert relative_error(product.factor(transposed), product.riesz(derivative)) < 1e-9
+    assert relative_error(product.solve_factor(product.factor(raw)), raw) < 1e-9
+
+
+@pytest.mark.bad_input
+def test_what_a_priors_product_does_not_know():
+    with pytest.raises(TypeError, match="On a radial grid use H1"):
+        CameronMartin(_GRIDS["cylinder"], 1.0, 1.0)
+    with pytest.raises(ValueError, match="must be positive"):
+        CameronMartin(_PLANE, 0.0, 1.0)
+    with pytest.raises(ValueError, match="only insulated walls"):
+        CameronMartin.of(BiLaplacian(_PLANE, lambda field: field, 0.7, 0.6, boundary=kp.Dirichlet()))
+    with pytest.raises(ValueError, match="traced by JAX"):
+        jax.jit(lambda length: CameronMartin.of(BiLaplacian(_PLANE, value_of, 0.7, length)).standard_deviation)(0.5)
 
 
 def test_h1_is_the_product_of_values_and_slopes():
