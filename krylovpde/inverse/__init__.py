@@ -90,8 +90,10 @@ from .posterior import (
     LaplacePosterior as LaplacePosterior,
     LowRank as LowRank,
     Prediction as Prediction,
+    ProfileLikelihood as ProfileLikelihood,
     diagonal_laplace_posterior as diagonal_laplace_posterior,
     laplace_posterior as laplace_posterior,
+    profile_likelihood as profile_likelihood,
 )
 from .regulariser import (
     AbstractPrior as AbstractPrior,

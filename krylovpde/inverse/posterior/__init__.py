@@ -7,3 +7,4 @@ from ._laplace import (
 )
 from ._posterior import LaplacePosterior as LaplacePosterior
 from ._prediction import Prediction as Prediction
+from ._profile import ProfileLikelihood as ProfileLikelihood, profile_likelihood as profile_likelihood
