@@ -1,5 +1,7 @@
 """A field given by a network: the linearised Laplace approximation beside matrices of the weights."""
 
+from contextlib import nullcontext
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -60,7 +62,7 @@ def test_lanczos_is_the_dense_result(fitted, key):
     size = jacobian.shape[1]
     assert size == 16
     posteriors = [laplace_posterior(loss, _PRIOR, model, rank=12, key=key)]
-    with pytest.warns(InversionWarning) if _left_out(jacobian, 8) > 0.1 else _quiet():
+    with pytest.warns(InversionWarning) if _left_out(jacobian, 8) > 0.1 else nullcontext():
         posteriors.append(laplace_posterior(loss, _PRIOR, model, rank=8, key=key))
     for posterior in (*posteriors, posteriors[0].calibrated()):
         alpha, beta = float(posterior.prior_precision) / 0.8**2, float(posterior.noise_precision)
@@ -84,12 +86,6 @@ def test_lanczos_is_the_dense_result(fitted, key):
 
 def _left_out(jacobian, rank):
     return np.linalg.eigvalsh(0.64 * jacobian.T @ jacobian)[::-1][rank]
-
-
-def _quiet():
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def test_it_is_less_sure_where_there_are_no_data(fitted, key):

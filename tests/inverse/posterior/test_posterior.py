@@ -1,5 +1,7 @@
 """The posterior of small problems without an equation: every formula beside matrices, quadrature or a sampler."""
 
+from contextlib import nullcontext
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -295,18 +297,12 @@ def test_single_precision(key):
     )
     exact = np.linalg.inv(4 * np.eye(20) + np.asarray(matrix.T @ matrix, np.float64))
     for rank in (20, 8):
-        with pytest.warns(InversionWarning) if rank < 9 else _nothing():
+        with pytest.warns(InversionWarning) if rank < 9 else nullcontext():
             found = laplace_posterior(loss, prior, estimate, rank=rank, key=key)
         assert found.variance.dtype == jnp.float32
         assert float(found.log_evidence) < 0
         if rank == 20:
             np.testing.assert_allclose(found.covariance, exact, atol=1e-6)
-
-
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 @pytest.mark.bad_input
