@@ -19,7 +19,7 @@ import krylovpde as kp
 # --8<-- [start:blackjax]
 def blackjax_samples(density, size: int, key, count: int) -> jax.Array:
     """By the no-U-turn sampler of BlackJAX, after 500 steps of adaptation."""
-    import blackjax
+    import blackjax  # pyright: ignore[reportMissingImports]
 
     adapt_key, sample_key = jax.random.split(key)
     warmup = blackjax.window_adaptation(blackjax.nuts, density)
@@ -37,7 +37,7 @@ def blackjax_samples(density, size: int, key, count: int) -> jax.Array:
 # --8<-- [start:numpyro]
 def numpyro_samples(density, size: int, key, count: int) -> jax.Array:
     """By the no-U-turn sampler of NumPyro."""
-    from numpyro.infer import MCMC, NUTS
+    from numpyro.infer import MCMC, NUTS  # pyright: ignore[reportMissingImports]
 
     chain = MCMC(NUTS(potential_fn=lambda vector: -density(vector)), num_warmup=500, num_samples=count)
     chain.run(key, init_params=jnp.zeros(size))

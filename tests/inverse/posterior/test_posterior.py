@@ -116,7 +116,7 @@ def _dense(loss, priors, model):
 def test_several_priors_masked_data_and_strings(key):
     loss, priors, model = _line_problem(key)
     precision, mean, evidence = _dense(loss, priors, model)
-    estimate = {**model, **mean}
+    estimate = eqx.combine(mean, model)
     posterior = laplace_posterior(loss, priors, estimate, rank=20, key=key)
     covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-10)
@@ -137,7 +137,7 @@ def test_several_priors_masked_data_and_strings(key):
 
 def test_evidence_for_other_precisions_is_that_of_other_priors_and_data(key):
     loss, priors, model = _line_problem(key)
-    estimate = {**model, **_dense(loss, priors, model)[1]}
+    estimate = eqx.combine(_dense(loss, priors, model)[1], model)
     posterior = laplace_posterior(loss, priors, estimate, rank=20, key=key)
     other = [eqx.tree_at(lambda p: p.weight, prior, 3.0) for prior in priors]
     finer = LeastSquares(loss.predict, loss.data, loss.sigma / np.sqrt(2.0))
@@ -248,7 +248,7 @@ def test_a_sampler_takes_the_density_as_it_is(key):
 
 def test_the_diagonal_alone(key):
     loss, priors, model = _line_problem(key)
-    estimate = {**model, **_dense(loss, priors, model)[1]}
+    estimate = eqx.combine(_dense(loss, priors, model)[1], model)
     found = diagonal_laplace_posterior(loss, priors[1], estimate, key=key, trainable=_numbers_only())
     jacobian = jax.jacobian(lambda n: loss.residual({**estimate, "numbers": n}))(estimate["numbers"])
     expected = 1 / (1 / 4.0 + np.sum(np.asarray(jacobian) ** 2, axis=0))
