@@ -91,7 +91,7 @@ def linearised_prediction(
 
 
 @eqx.filter_jit
-def sampled(normal: NormalModel, function: Callable[[PyTree], PyTree], keys: PRNGKeyArray) -> PyTree[Array]:
+def sampled(normal: NormalModel, function: Callable[[PyTree], PyTree], keys: Array) -> PyTree[Array]:
     """The function's values for models that are drawn, one after the other, stacked."""
     fixed = normal.whitened.fixed
     return jax.lax.map(lambda key: function(eqx.combine(normal.draw(key), fixed)), keys)

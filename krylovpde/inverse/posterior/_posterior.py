@@ -84,13 +84,18 @@ class LaplacePosterior(eqx.Module):
         noise, prior = (factor.astype(value.dtype) for factor in (self.noise_precision, self.prior_precision))
         return -(noise * value + prior * sum(priors[1:], priors[0]))
 
-    def vector_log_density(self, vector: Float[Array, " n"]) -> Scalar:
-        """The same as a function of one vector, for samplers such as those of BlackJAX and NumPyro.
+    @property
+    def vector_log_density(self) -> Callable[[Float[Array, " n"]], Scalar]:
+        """The same as a plain function of one vector, for samplers such as those of BlackJAX and NumPyro.
 
         The vector is standard normal where the posterior is as this approximation says: start at zero, and a step size
         of order 1 and a unit mass matrix are right. `model_at` gives the model for a vector.
         """
-        return self.log_density(self.model_at(vector))
+
+        def density(vector: Float[Array, " n"]) -> Scalar:
+            return self.log_density(self.model_at(vector))
+
+        return density
 
     # --8<-- [end:density]
     def model_at(self, vector: Float[Array, " n"]) -> PyTree:

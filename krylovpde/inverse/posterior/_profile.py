@@ -1,7 +1,7 @@
 """The profile of a likelihood along one parameter: intervals that know of curvature, for few parameters."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def profile_likelihood(
     loss: AbstractLoss,
     model: PyTree,
     parameter: Callable[[Any], AbstractParameter | Array],
-    values: ArrayLike,
+    values: ArrayLike | Sequence[float],
     optimiser: Any,
     *,
     trainable: Any = eqx.is_inexact_array,

@@ -68,7 +68,7 @@ def whitened_model(
     **Raises:** `TypeError` for something that is no prior, and complex unknowns; `ValueError` where a prior speaks of
     something that is not a free leaf, and where a free leaf has no prior or two.
     """
-    listed = (priors,) if isinstance(priors, AbstractPrior) else tuple(priors)
+    listed = tuple(priors) if isinstance(priors, Sequence) else (priors,)
     for prior in listed:
         if not isinstance(prior, AbstractPrior):
             message = (

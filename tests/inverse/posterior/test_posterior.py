@@ -141,8 +141,7 @@ def test_evidence_for_other_precisions_is_that_of_other_priors_and_data(key):
     posterior = laplace_posterior(loss, priors, estimate, rank=20, key=key)
     other = [eqx.tree_at(lambda p: p.weight, prior, 3.0) for prior in priors]
     finer = LeastSquares(loss.predict, loss.data, loss.sigma / np.sqrt(2.0))
-    with pytest.warns(InversionWarning):
-        expected = laplace_posterior(finer, other, estimate, rank=20, key=key).log_evidence
+    expected = laplace_posterior(finer, other, estimate, rank=20, key=key).log_evidence
     assert float(posterior.log_evidence_for(3.0, 2.0)) == pytest.approx(float(expected), rel=1e-10)
     report = taylor_test(lambda p: posterior.log_evidence_for(p[0], p[1]), jnp.asarray([3.0, 2.0]), key=key)
     assert report.passed, report.verdict
@@ -174,8 +173,7 @@ def test_double_eigenvalues_are_found(key):
 def test_vectors_and_models(key, decay):
     loss, model = decay
     prior = Gaussian(lambda m: (m.amplitude.raw, m.rate.raw, m.offset), 0.5)
-    with pytest.warns(InversionWarning):
-        posterior = laplace_posterior(loss, prior, model, rank=3, key=key)
+    posterior = laplace_posterior(loss, prior, model, rank=3, key=key)
     vector = jr.normal(key, (3,))
     np.testing.assert_allclose(posterior.vector_at(posterior.model_at(vector)), vector, rtol=1e-9)
     np.testing.assert_allclose(posterior.model_at(jnp.zeros(3)).rate.value, model.rate.value, rtol=1e-12)
@@ -332,6 +330,6 @@ def test_bad_input(key, decay):
     with pytest.raises(ValueError, match="level is a probability"):
         posterior.predict(lambda m: m(), level=95)
     with pytest.raises(TypeError, match="must return real arrays of floats"):
-        posterior.predict(lambda m: m() + 1j)
+        posterior.predict(lambda m: jax.lax.complex(m(), m()))
     with pytest.raises(ValueError, match="no best one"):
         posterior.calibrated(prior=True, noise=False)
