@@ -98,8 +98,10 @@ def _maximiser(function: Callable[[float], Scalar]) -> float:
     nodes = np.arange(-_WIDEST, _WIDEST + _FIRST_STEP, _FIRST_STEP)
     values = np.asarray([float(function(node)) for node in nodes])
     best = int(np.nanargmax(values))
-    if best in (0, len(nodes) - 1):
-        side = "small" if best == 0 else "large"
+    # An evidence that levels off is a tie with its end, to rounding.
+    rounding = 1e-10 * (1 + abs(values[best]))
+    if max(values[0], values[-1]) >= values[best] - rounding:
+        side = "small" if values[0] > values[-1] else "larg"
         message = (
             f"calibrated: the evidence grows for ever {side}er precisions; there is no best one. An estimate that fits "
             "its data exactly, or that lies exactly at the prior's mean, does not say how strong noise or prior are."

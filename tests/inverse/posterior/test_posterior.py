@@ -306,7 +306,7 @@ def test_single_precision(key):
 @pytest.mark.bad_input
 def test_bad_input(key, decay):
     loss, model = decay
-    prior = _wide()
+    prior, two = _wide(), {"rank": 2, "key": key}
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         laplace_posterior(loss, prior, model, rank=0, key=key)
     with pytest.raises(ValueError, match="the loss contains a prior"):
@@ -325,11 +325,13 @@ def test_bad_input(key, decay):
     with pytest.raises(ValueError, match="numbers of raw sit on a limit of their Box"):
         laplace_posterior(boxed, Gaussian(lambda m: m.raw), Box(1.0, 0.0, 1.0), rank=3, key=key)
     with pytest.raises(ValueError, match="the residual at the model is not finite"):
-        laplace_posterior(LeastSquares(jnp.log, jnp.ones(2), 1.0), Gaussian(lambda x: x), -jnp.ones(2), rank=2, key=key)
+        laplace_posterior(LeastSquares(jnp.log, jnp.ones(2), 1.0), Gaussian(lambda x: x), -jnp.ones(2), **two)
     posterior = laplace_posterior(loss, prior, model, rank=3, key=key)
     with pytest.raises(ValueError, match="level is a probability"):
         posterior.predict(lambda m: m(), level=95)
     with pytest.raises(TypeError, match="must return real arrays of floats"):
         posterior.predict(lambda m: jax.lax.complex(m(), m()))
-    with pytest.raises(ValueError, match="no best one"):
-        posterior.calibrated(prior=True, noise=False)
+    exact = laplace_posterior(LeastSquares(lambda x: x, jnp.zeros(2), 1.0), Gaussian(lambda x: x), jnp.zeros(2), **two)
+    for chosen in ({"noise": False}, {"prior": False}):
+        with pytest.raises(ValueError, match="grows for ever larger precisions; there is no best one"):
+            exact.calibrated(**chosen)
