@@ -129,6 +129,42 @@ def test_work_precision_of_semilinear_equations(tmp_path):
 
 
 @pytest.mark.slow
+def test_uncertain_field(tmp_path):
+    """Few directions are known from the data, and the truth lies where the standard deviation says."""
+    figure = tmp_path / "field.png"
+    run = _run("uncertain_field.py", "--cells", 16, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    known, size = map(int, re.findall(r"^(\d+) of (\d+) directions", run.stdout)[0])
+    assert size == 256
+    assert 10 <= known <= 40
+    assert float(re.findall(r"left out (\S+)", run.stdout)[0]) < 0.1
+    assert float(re.findall(r"two standard deviations: (\d+) %", run.stdout)[0]) > 85
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["blackjax", "numpyro"])
+def test_samplers(sampler):
+    """Where the library is there: the sampler's rate beside that of the normal approximation."""
+    pytest.importorskip(sampler)
+    run = _run("samplers.py", "--sampler", sampler, "--count", 500)
+    assert run.returncode == 0, run.stderr
+    sampled, normal = map(float, re.findall(r"mean ([\d.]+)", run.stdout))
+    assert sampled == pytest.approx(normal, rel=0.3)
+
+
+@pytest.mark.slow
+def test_network_laplace(tmp_path):
+    """The table has a row for each answer; both posteriors beat an estimate that is sure of itself."""
+    report = tmp_path / "network.json"
+    run = _run("benchmarks/network_laplace.py", "--seeds", 1, "--width", 8, "--output", report)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(report.read_text())["1"]
+    alone = rows["estimate alone"]["log_likelihood"]
+    assert all(rows[name]["log_likelihood"] > alone for name in ("linearised", "diagonal"))
+
+
+@pytest.mark.slow
 def test_absorbing_layer(tmp_path):
     """At 60° a hundredth may come back, and no damping alone does as well as the layer."""
     figure = tmp_path / "reflected.png"

@@ -13,7 +13,7 @@ from ..grid import AbstractGrid, only_active
 from ._chebyshev import chebyshev_sum
 
 # Beyond this many cells the dense matrix of an axis is larger than a field needs: 32 MiB in double precision.
-_LONGEST_AXIS = 2048
+LONGEST_AXIS = 2048
 
 
 class LaplacianFunctions(eqx.Module):
@@ -67,7 +67,7 @@ class LaplacianFunctions(eqx.Module):
         **Returns:** a field, zero in cells that are not active.
         """
         u = only_active(self.grid, self.grid.check_field(u, "LaplacianFunctions.apply(u)"))
-        if self.grid.is_masked or max(self.grid.shape) > _LONGEST_AXIS:
+        if self.grid.is_masked or max(self.grid.shape) > LONGEST_AXIS:
             return chebyshev_sum(self.grid, self.lengths, function, u)
         vectors = [axis_modes(self.grid, axis)[1] for axis in range(self.grid.ndim)]
         measures = [self.grid.cell_measures(axis) for axis in range(self.grid.ndim)]

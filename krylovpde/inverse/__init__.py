@@ -106,7 +106,19 @@ from .parameter import (
     parameter_table as parameter_table,
     value_of as value_of,
 )
+from .posterior import (
+    AbstractCurvature as AbstractCurvature,
+    Diagonal as Diagonal,
+    LaplacePosterior as LaplacePosterior,
+    LowRank as LowRank,
+    Prediction as Prediction,
+    ProfileLikelihood as ProfileLikelihood,
+    diagonal_laplace_posterior as diagonal_laplace_posterior,
+    laplace_posterior as laplace_posterior,
+    profile_likelihood as profile_likelihood,
+)
 from .regulariser import (
+    AbstractPrior as AbstractPrior,
     BiLaplacian as BiLaplacian,
     Gaussian as Gaussian,
     Tikhonov as Tikhonov,

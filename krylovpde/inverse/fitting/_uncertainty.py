@@ -92,7 +92,7 @@ def linearised_uncertainty(
     check_real(parameters, "linearised_uncertainty")
     names, free = _names(parameters), ~_on_limit(model, parameters)
     _, jacobian = _jacobian(lambda p: real_parts(loss.residual(eqx.combine(p, fixed))), parameters)
-    factor = 1.0 if known_sigma else _variance_factor(loss, model, int(free.sum()))
+    factor = 1.0 if known_sigma else variance_factor(loss, model, int(free.sum()), "linearised_uncertainty")
     # What sits at a limit has covariances of zero for the propagation, and of NaN for the reader.
     covariance = np.zeros((len(names), len(names)))
     covariance[np.ix_(free, free)] = factor * _inverse_of_squares(jacobian[:, free], np.array(names)[free])
@@ -142,12 +142,13 @@ def _inverse_of_squares(jacobian: Float[np.ndarray, "n p"], names: np.ndarray) -
     return inverse @ inverse.T
 
 
-def _variance_factor(loss: AbstractLoss, model: PyTree, num_parameters: int) -> float:
+def variance_factor(loss: AbstractLoss, model: PyTree, num_parameters: int, name: str) -> float:
+    """`s² = 2 misfit / (N - p)`, or an error in the name of who asks."""
     terms = loss.terms if isinstance(loss, Total) else (loss,)
     num_data = sum(float(term.num_data) for term in terms if isinstance(term, AbstractDataLoss))
     if num_data <= num_parameters:
         message = (
-            f"linearised_uncertainty: {num_data:.0f} data for {num_parameters} parameters leave nothing to estimate "
+            f"{name}: {num_data:.0f} data for {num_parameters} parameters leave nothing to estimate "
             "the size of the errors from. With `known_sigma=True` the given standard deviations are believed."
         )
         raise ValueError(message)

@@ -26,10 +26,10 @@ def measured(name: str, predict: Any, data: PyTree | None, sigma: PyTree | None)
         raise ValueError(message)
     data = jtu.tree_map(as_inexact, data)
     given = own_sigma if sigma is None else sigma
-    deviations = _like_data(name, given, data)
+    deviations = like_data(name, given, data)
     if sigma is not None and own_sigma is not None:
         # Another standard deviation says nothing of which data count: the mask of the measurements stays.
-        deviations = jtu.tree_map(_keep_left_out, deviations, _like_data(name, own_sigma, data))
+        deviations = jtu.tree_map(_keep_left_out, deviations, like_data(name, own_sigma, data))
     jtu.tree_map(ft.partial(_check_data, name), data, deviations)
     return data, deviations
 
@@ -86,7 +86,7 @@ def _measurements_of(name: str, predict: Any) -> tuple[PyTree, PyTree]:
     return measurements
 
 
-def _like_data(name: str, sigma: PyTree, data: PyTree) -> PyTree[Array]:
+def like_data(name: str, sigma: PyTree, data: PyTree) -> PyTree[Array]:
     """One standard deviation per leaf of the data, in the data's real precision."""
 
     def cast(deviation, leaf):

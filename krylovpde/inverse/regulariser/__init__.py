@@ -6,5 +6,6 @@ weighted by the grid's volumes, so `weight` keeps its meaning when the grid is r
 
 from ._bi_laplacian import BiLaplacian as BiLaplacian
 from ._gaussian import Gaussian as Gaussian
+from ._prior import AbstractPrior as AbstractPrior
 from ._tikhonov import Tikhonov as Tikhonov
 from ._total_variation import TotalVariation as TotalVariation

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, ArrayLike, PyTree, Scalar
 
-from ..loss import AbstractLoss, half_sum_of_squares
+from ._prior import AbstractPrior
 
 
-class Gaussian(AbstractLoss):
+class Gaussian(AbstractPrior):
     """`½ weight Σ_k |(number_k - reference_k) / standard_deviation_k|²`: independent Gaussian priors.
 
     For numbers, not for fields: the conductivities of `Zones`, the depths of `Layers`, and the `raw` numbers of a
@@ -19,7 +19,8 @@ class Gaussian(AbstractLoss):
 
     **Arguments:**
 
-    - `numbers`: `numbers(model)`, an array or a pytree of arrays: `lambda model: model.field.raw`.
+    - `numbers`: `numbers(model)`, an array or a pytree of arrays: `lambda model: model.field.raw`; for the weights of a
+        network `lambda model: eqx.filter(model.field.network, eqx.is_inexact_array)`.
     - `standard_deviation`: how well they are known, in their unit; broadcasts to each array.
     - `reference`: what they are without data; broadcasts to each array.
     - `weight`: 1 is the prior as told; a factor for rules that choose it.
@@ -30,19 +31,27 @@ class Gaussian(AbstractLoss):
     reference: ArrayLike = 0.0
     weight: ArrayLike = 1.0
 
-    def __call__(self, model: Any) -> Scalar:
-        return half_sum_of_squares(self.residual(model))
+    def selected(self, model: Any) -> PyTree[Array]:
+        """`numbers(model)`."""
+        return self.numbers(model)
 
-    def residual(self, model: Any) -> PyTree[Array]:
+    def whiten(self, values: PyTree[Array]) -> PyTree[Array]:
         """`sqrt(weight) (number - reference) / standard_deviation`."""
+        return jtu.tree_map(lambda v: (v - jnp.asarray(self.reference, v.dtype)) / self._spread(v), values)
 
-        def scaled(values: Array) -> Array:
-            reference, deviation, weight = (
-                jnp.asarray(x, values.dtype) for x in (self.reference, self.standard_deviation, self.weight)
-            )
-            return jnp.sqrt(weight) * (values - reference) / deviation
+    def colour(self, noise: PyTree[Array]) -> PyTree[Array]:
+        """`reference + standard_deviation z / sqrt(weight)`."""
+        return jtu.tree_map(lambda z: jnp.asarray(self.reference, z.dtype) + self._spread(z) * z, noise)
 
-        return jtu.tree_map(scaled, self.numbers(model))
+    def variance(self, values: PyTree[Array]) -> PyTree[Array]:
+        """`standard_deviation² / weight`."""
+        return jtu.tree_map(lambda v: jnp.broadcast_to(self._spread(v) ** 2, v.shape), values)
 
-    def reduced_misfit(self, model: Any, value: Scalar) -> None:
-        return None
+    def log_determinant(self, values: PyTree[Array]) -> Scalar:
+        """Minus the sum of the logarithms of the standard deviations."""
+        parts = [-jnp.sum(jnp.log(jnp.broadcast_to(self._spread(v), v.shape))) for v in jtu.tree_leaves(values)]
+        return sum(parts[1:], parts[0])
+
+    def _spread(self, values: Array) -> Array:
+        """The standard deviation with the weight, in the values' precision."""
+        return jnp.asarray(self.standard_deviation, values.dtype) / jnp.sqrt(jnp.asarray(self.weight, values.dtype))
