@@ -30,7 +30,7 @@ from krylovpde.inverse import (
     GaussNewton,
     GaussNewtonHessian,
     LeastSquares,
-    LowRank,
+    LowRankInverse,
     Nystrom,
     Positive,
     fit,
@@ -162,7 +162,7 @@ def train(at: Problem, method: AbstractInverse | None, steps: int = 60, keep: in
     low = None
     if keep > 1:
         count = method.rank
-        low = LowRank(jnp.zeros((at.truth.size, count)), jnp.zeros(count), jnp.ones(()))
+        low = LowRankInverse(jnp.zeros((at.truth.size, count)), jnp.zeros(count), jnp.ones(()))
     keys = jr.split(jr.key(11), steps)
     (logs, *_), seen = jax.lax.scan(step, (logs, optimiser.init(logs), low, jnp.asarray(0)), keys)
     return Run(*seen, jnp.exp(logs[0]))

@@ -47,7 +47,7 @@ from .fitting import (
 from .gaussian_process import GaussianProcess as GaussianProcess, LogMarginalLikelihood as LogMarginalLikelihood
 from .hypergradient import (
     AbstractColumns as AbstractColumns,
-    AbstractCurvature as AbstractCurvature,
+    AbstractHessian as AbstractHessian,
     AbstractInverse as AbstractInverse,
     ConjugateGradient as ConjugateGradient,
     ExactHessian as ExactHessian,
@@ -56,7 +56,7 @@ from .hypergradient import (
     HypergradientStats as HypergradientStats,
     InverseProduct as InverseProduct,
     LeverageColumns as LeverageColumns,
-    LowRank as LowRank,
+    LowRankInverse as LowRankInverse,
     Neumann as Neumann,
     NormColumns as NormColumns,
     Nystrom as Nystrom,

@@ -10,7 +10,7 @@ from ._columns import (
 )
 from ._conjugate_gradient import ConjugateGradient as ConjugateGradient
 from ._curvature import (
-    AbstractCurvature as AbstractCurvature,
+    AbstractHessian as AbstractHessian,
     ExactHessian as ExactHessian,
     GaussNewtonHessian as GaussNewtonHessian,
 )
@@ -19,6 +19,6 @@ from ._hypergradient import (
     hypergradient as hypergradient,
     low_rank_inverse as low_rank_inverse,
 )
-from ._low_rank import LowRank as LowRank
+from ._low_rank import LowRankInverse as LowRankInverse
 from ._neumann import Neumann as Neumann
 from ._nystrom import Nystrom as Nystrom

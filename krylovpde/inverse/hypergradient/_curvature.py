@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from ..fitting._normal_equations import linearise
 
 
-class AbstractCurvature(eqx.Module):
+class AbstractHessian(eqx.Module):
     """Which matrix `H` is inverted."""
 
     @abc.abstractmethod
@@ -26,7 +26,7 @@ class AbstractCurvature(eqx.Module):
         """
 
 
-class ExactHessian(AbstractCurvature):
+class ExactHessian(AbstractHessian):
     """`∂²inner/∂θ²`, by a derivative in forward mode of the gradient.
 
     Right for every loss at a minimum. Away from one, and where a PDE is far from linear in its coefficient, it may have
@@ -37,7 +37,7 @@ class ExactHessian(AbstractCurvature):
         return jax.linearize(jax.grad(lambda unknowns: inner(eqx.combine(unknowns, fixed))), free)[1]
 
 
-class GaussNewtonHessian(AbstractCurvature):
+class GaussNewtonHessian(AbstractHessian):
     """`JᵀJ` with the Jacobian `J` of the residual of the inner loss, for losses that are sums of squares.
 
     Positive semidefinite wherever it is taken, of no higher rank than there are data, and made of first derivatives

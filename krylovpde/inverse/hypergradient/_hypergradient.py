@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 from ..._solution import RESULTS, first_failure, raise_unless_successful
 from ._base import AbstractInverse
 from ._coordinates import coordinates
-from ._curvature import AbstractCurvature, ExactHessian
-from ._low_rank import LowRank
+from ._curvature import AbstractHessian, ExactHessian
+from ._low_rank import LowRankInverse
 from ._nystrom import Nystrom
 
 
@@ -42,7 +42,7 @@ def hypergradient(
     *,
     trainable: Any = eqx.is_inexact_array,
     hyperparameters: Any = eqx.is_inexact_array,
-    curvature: AbstractCurvature | None = None,
+    curvature: AbstractHessian | None = None,
     inner_product: Any = None,
     throw: bool = True,
     with_stats: bool = False,
@@ -72,7 +72,7 @@ def hypergradient(
     - `inner`: `inner(model)`, a pytree that can be called: the loss that was minimised.
     - `solution`: the model at which it is minimal, as `kp.inverse.fit` returns it. The formula is as wrong as this is
         from a minimum.
-    - `method`: `ConjugateGradient(...)`, `Nystrom(...)`, `Neumann(...)`, or a `LowRank` from `low_rank_inverse`.
+    - `method`: `ConjugateGradient(...)`, `Nystrom(...)`, `Neumann(...)`, or a `LowRankInverse` from `low_rank_inverse`.
     - `trainable`: which leaves of the solution are free, as in `fit`.
     - `hyperparameters`: which leaves of `inner` to differentiate in: a predicate, or a pytree of booleans like it.
     - `curvature`: `ExactHessian()` (if `None`), or `GaussNewtonHessian()` for sums of squares.
@@ -119,9 +119,9 @@ def low_rank_inverse(
     method: Nystrom,
     *,
     trainable: Any = eqx.is_inexact_array,
-    curvature: AbstractCurvature | None = None,
+    curvature: AbstractHessian | None = None,
     inner_product: Any = None,
-) -> LowRank:
+) -> LowRankInverse:
     """The factorisation that a `Nystrom` makes of the Hessian, as a method for hypergradients that makes no products.
 
     For several validation losses at one solution, and for outer steps between which the Hessian changes little: what
@@ -131,7 +131,7 @@ def low_rank_inverse(
 
     - `method`: a `Nystrom` without `block_size`.
 
-    **Returns:** a `LowRank`. Use it with the same `trainable`, `curvature` and `inner_product`.
+    **Returns:** a `LowRankInverse`. Use it with the same `trainable`, `curvature` and `inner_product`.
 
     **Raises:** as `hypergradient`; `ValueError` for a `Nystrom` that works in blocks.
     """
@@ -148,7 +148,7 @@ def _compute(
     inner: tuple[PyTree, PyTree],
     solution: tuple[PyTree, PyTree],
     method: AbstractInverse,
-    curvature: AbstractCurvature,
+    curvature: AbstractHessian,
     inner_product: Any,
 ) -> tuple[PyTree, HypergradientStats]:
     (hyper, rest), (free, fixed) = inner, solution
@@ -179,8 +179,8 @@ def _compute(
 
 @eqx.filter_jit
 def _factor(
-    inner: Any, free: PyTree, fixed: PyTree, method: Nystrom, curvature: AbstractCurvature, inner_product: Any
-) -> LowRank:
+    inner: Any, free: PyTree, fixed: PyTree, method: Nystrom, curvature: AbstractHessian, inner_product: Any
+) -> LowRankInverse:
     frame = coordinates(free, inner_product)
     apply = curvature.product(inner, free, fixed)
     return method.factor(lambda y: frame.analyse(apply(frame.synthesise(y))), frame.analyse(free))

@@ -7,11 +7,11 @@ from ..._solution import RESULTS
 from ._base import AbstractInverse, InverseProduct, Product
 
 
-class LowRank(AbstractInverse):
+class LowRankInverse(AbstractInverse):
     """`(U D Uᵀ + ρ I)⁻¹ g`, with orthonormal `U`: what a `Nystrom` makes of a Hessian, to be used again.
 
     A Hessian changes little from one outer step to the next, and a factorisation serves as long as it is good: the
-    products are paid once (`kp.inverse.factor_inverse`). It asks for none itself, so nothing but the residual in
+    products are paid once (`kp.inverse.low_rank_inverse`). It asks for none itself, so nothing but the residual in
     `HypergradientStats` tells when it is stale.
 
     **Arguments:**

@@ -9,7 +9,7 @@ from ..._solution import RESULTS
 from ._arguments import as_positive, check_count
 from ._base import AbstractInverse, InverseProduct, Product
 from ._columns import AbstractColumns, UniformColumns
-from ._low_rank import LowRank
+from ._low_rank import LowRankInverse
 
 
 class Nystrom(AbstractInverse):
@@ -80,7 +80,7 @@ class Nystrom(AbstractInverse):
         found = self.factor(product, vector).solve(product, vector)
         return InverseProduct(found.value, jnp.asarray(self.columns.products + self.rank), found.result)
 
-    def factor(self, product: Product, like: Float[Array, " n"]) -> LowRank:
+    def factor(self, product: Product, like: Float[Array, " n"]) -> LowRankInverse:
         """The approximation itself, which serves any number of vectors without a further product.
 
         **Arguments:**
@@ -96,7 +96,7 @@ class Nystrom(AbstractInverse):
         root, sign = _inverse_root(inner, cutoff)
         basis, triangle = jnp.linalg.qr(images.T @ root)
         values, rotation = jnp.linalg.eigh(_symmetric((triangle * sign) @ triangle.T))
-        return LowRank(basis @ rotation, values, self.rho.astype(like.dtype))
+        return LowRankInverse(basis @ rotation, values, self.rho.astype(like.dtype))
 
     def _solve_in_blocks(self, product: Product, vector: Float[Array, " n"], block_size: int) -> InverseProduct:
         """`(g - C T z) / ρ` with `(ρ S + Tᵀ CᵀC T) z = Tᵀ Cᵀ g`, where `M⁺ = T S Tᵀ` and `S` holds signs.

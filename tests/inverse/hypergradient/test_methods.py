@@ -11,7 +11,7 @@ from krylovpde.inverse import (
     ConjugateGradient,
     GaussianSketch,
     LeverageColumns,
-    LowRank,
+    LowRankInverse,
     Neumann,
     NormColumns,
     Nystrom,
@@ -86,7 +86,7 @@ def test_blocks_of_any_size_are_the_same(key):
 def test_a_factorisation_serves_again(key):
     matrix = _matrix(7, 0.7)
     low = Nystrom(9, 1e-3, key=key).factor(lambda x: matrix @ x, _vector())
-    assert isinstance(low, LowRank)
+    assert isinstance(low, LowRankInverse)
     found = low.solve(lambda x: matrix @ x, _vector())
     _close(found, matrix, 1e-3, 1e-9)
     assert found.products == 0
