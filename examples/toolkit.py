@@ -79,7 +79,7 @@ def main():
     start = Plate(kp.inverse.Positive.from_value(jnp.ones(grid.shape)), grid)
     penalty = kp.inverse.Tikhonov(grid, log_diffusivity, weight=1.0)
     losses = {kind.__name__: kind(predict, data, SIGMA) for kind in (kp.inverse.LeastSquares, kp.inverse.Huber)}
-    rules = {"discrepancy": kp.inverse.Cooling(), "L-curve": kp.inverse.LCurve(WEIGHTS)}
+    rules = {"discrepancy": kp.inverse.Cooling(0.1), "L-curve": kp.inverse.LCurve(WEIGHTS)}
     chosen = {}
     print(f"{'loss':>14}{'rule':>14}{'weight':>12}{'error of the field':>22}")
     for name, loss in losses.items():
