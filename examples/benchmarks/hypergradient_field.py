@@ -161,6 +161,7 @@ def train(at: Problem, method: AbstractInverse | None, steps: int = 60, keep: in
     logs = tuple(map(jnp.log, _numbers(at.inner)))
     low = None
     if keep > 1:
+        assert isinstance(method, Nystrom), "only a Nystrom makes a factorisation"
         count = method.rank
         low = LowRank(jnp.zeros((at.truth.size, count)), jnp.zeros(count), jnp.ones(()))
     keys = jr.split(jr.key(11), steps)
