@@ -19,17 +19,7 @@ import numpy as np
 import optax
 
 import krylovpde as kp
-from krylovpde.inverse import (
-    ConjugateGradient,
-    Experiment,
-    GaussNewton,
-    GaussNewtonHessian,
-    LeastSquares,
-    Positive,
-    Tikhonov,
-    fit,
-    hypergradient,
-)
+from krylovpde.inverse import Experiment, GaussNewton, GaussNewtonHessian, LeastSquares, Positive, Tikhonov, fit
 
 jax.config.update("jax_enable_x64", True)
 
@@ -80,14 +70,16 @@ def weights_of(loss: Any) -> tuple[jax.Array, jax.Array]:
 def learn(loss: Any, judge: Any, steps: int) -> tuple[Any, list[Any], list[float]]:
     """The loss with its weights learnt, the fitted models, and what the judge said of each."""
     only = eqx.tree_at(weights_of, jax.tree.map(lambda _: False, loss), (True, True))
-    optimiser, method = optax.adam(0.3), ConjugateGradient(48, 1e-6)
+    optimiser, method = optax.adam(0.3), kp.inverse.ConjugateGradient(48, 1e-6)
     logarithms = jax.tree.map(jnp.log, weights_of(loss))  # weights stay positive
     state, model = optimiser.init(logarithms), Soil(Positive(jnp.full(GRID.shape, jnp.log(0.05))))
     models, values = [], []
     for _ in range(steps):
         loss = eqx.tree_at(weights_of, loss, jax.tree.map(jnp.exp, logarithms))
         model = fit(loss, model, GaussNewton(rtol=1e-6), progress=None).model
-        gradient = hypergradient(judge, loss, model, method, hyperparameters=only, curvature=GaussNewtonHessian())
+        gradient = kp.inverse.hypergradient(
+            judge, loss, model, method, hyperparameters=only, curvature=GaussNewtonHessian()
+        )
         chained = jax.tree.map(jnp.multiply, weights_of(gradient), weights_of(loss))
         updates, state = optimiser.update(chained, state)
         logarithms = optax.apply_updates(logarithms, updates)

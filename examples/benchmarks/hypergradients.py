@@ -68,7 +68,7 @@ def run_logistic(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]
 
     found = sweep(lambda _: None, jnp.zeros(1))
     entries.append(Entry("dense", 100, *map(np.asarray, found)))
-    for name, make in METHODS.items():
+    for name, make in _chosen(arguments):
         for products in arguments.products:
             # Damping of zero is what conjugate gradients take by themselves.
             first = {"conjugate gradients": [0.0]}.get(name, [])
@@ -89,7 +89,7 @@ def run_field(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
     values = np.linalg.eigvalsh(np.asarray(rows @ rows.T))[::-1]
     print(f"eigenvalues 1, 5, 10, 20, 40: {', '.join(f'{values[i - 1]:.3g}' for i in (1, 5, 10, 20, 40))}")
     entries = [_entry("dense", 100, [jax.jit(lambda: field.train(at, None, arguments.steps))()])]
-    for name, make in METHODS.items():
+    for name, make in _chosen(arguments):
         for products in arguments.products:
             first = 1 / (values[0] + 1) if name == "Neumann" else np.nan
             entries.append(_sweep_field(at, name, make, products, first, arguments.steps))
@@ -99,6 +99,10 @@ def run_field(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
         entries.append(kept._replace(products=products))
         print(_row(entries[-1]), flush=True)
     return ["natural", *map(str, VALUES)], entries
+
+
+def _chosen(arguments: argparse.Namespace) -> list[tuple[str, Callable[[int, Any], AbstractInverse]]]:
+    return [(name, METHODS[name]) for name in arguments.methods]
 
 
 def _sweep_field(
@@ -172,6 +176,7 @@ def main():
     """The table, as text and on the screen, and the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=["logistic", "field"])
+    parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--products", type=int, nargs="*", default=[5, 10, 20])
     parser.add_argument("--steps", type=int, default=40, help="outer steps")
     parser.add_argument("--seeds", type=int, default=3, help="of the logistic regression")
