@@ -16,8 +16,18 @@ class ComplementOperator(AbstractOperator):
     operator: lx.AbstractLinearOperator
     basis: PyTree[Array]
     shift: Float[Array, ""]
+    weight: Weight
     sign: int = eqx.field(static=True)
-    weight: Weight = None
+
+    def __init__(
+        self,
+        operator: lx.AbstractLinearOperator,
+        basis: PyTree[Array],
+        shift: Float[Array, ""],
+        sign: int,
+        weight: Weight,
+    ):
+        self.operator, self.basis, self.shift, self.sign, self.weight = operator, basis, shift, sign, weight
 
     def mv(self, vector: PyTree[Inexact[Array, "..."]]) -> PyTree[Inexact[Array, "..."]]:
         """One application, two projections."""

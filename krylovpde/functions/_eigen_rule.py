@@ -10,6 +10,7 @@ complement `A - λ` is definite, because the pairs are the lowest (or highest) o
 """
 
 import functools as ft
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -75,7 +76,8 @@ def extreme_pairs(
 
 
 def _forward(settings, rest, parameters, arrays, starts):
-    values, vectors, report = extreme_pairs(settings, rest, parameters, arrays, starts)
+    outcome: Any = extreme_pairs(settings, rest, parameters, arrays, starts)
+    values, vectors, report = outcome
     return (values, vectors, report), (parameters, arrays, values, vectors, report.result)
 
 

@@ -54,8 +54,8 @@ def eigenpairs(
 
     A space of a random vector, fully reorthogonalised, grows until each wanted Ritz pair has a residual of at most
     `rtol` times its distance from the next eigenvalue: the error of the vector is then about `rtol`, that of the
-    value its square. Such a space has one vector for each eigenvalue, so a second one, orthogonal to that, looks for
-    what is missing. Eigenvalues that agree to rounding are refused: their vectors are not determined.
+    value its square. Such a space has one vector for each eigenvalue, so a second one, orthogonal to what was found,
+    looks for what is missing. Eigenvalues that agree to rounding are refused: their vectors are not determined.
 
     Low modes of a fine grid need many vectors, of the order of the root of largest over smallest gap; more than
     memory allows is a failed result.

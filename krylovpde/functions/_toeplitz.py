@@ -23,6 +23,10 @@ class ToeplitzOperator(AbstractOperator):
     spectrum: Float[Array, "..."]
     shape: tuple[int, ...] = eqx.field(static=True)
 
+    def __init__(self, spectrum: Float[Array, "..."], shape: tuple[int, ...]):
+        """From the spectrum of the circulant matrix, as `jax.numpy.fft.rfftn` has it, and the shape of the fields."""
+        self.spectrum, self.shape = spectrum, shape
+
     @classmethod
     def from_first_row(cls, first_row: Float[Array, "..."]) -> "ToeplitzOperator":
         """The operator whose first row is given.

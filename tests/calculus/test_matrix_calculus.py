@@ -138,7 +138,7 @@ def test_complex_gradients(key):
 
     def functional(u, potential):
         state = kp.solve(kp.Schrodinger(GRID, potential), u, 0.3, rtol=1e-10).value
-        return jnp.sum(jnp.abs(jnp.vdot(target * WEIGHT, state)) ** 2), state
+        return jnp.sum(jnp.abs(jnp.vdot(target * WEIGHT.astype(complex), state)) ** 2), state
 
     (_, state), (slope, slope_potential) = jax.jit(jax.value_and_grad(functional, (0, 1), has_aux=True))(u, potential)
     flow = jax.scipy.linalg.expm(0.3 * dense(kp.Schrodinger(GRID, potential).operator()))

@@ -74,6 +74,7 @@ def test_failures_are_told(name):
     assert one == pytest.approx(3.0 * _FUNCTIONS[name](4.0), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_is_told(key):
     """The estimate is above the error, and within a decade or two of it."""
     size = 60

@@ -30,7 +30,7 @@ def in_weight(matrix, weight):
     return kp.annotate(operator, tags=kp.self_adjoint_tag, weight=weight)
 
 
-@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("consistent", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_without_chance(consistent, key):
     """With all directions split off nothing is left to the probes: value and gradient are exact, in any weight."""
     matrix, weight = positive(key), np.linspace(0.5, 2.0, SIZE)
@@ -46,7 +46,7 @@ def test_without_chance(consistent, key):
     assert relative_error(gradient, np.linalg.inv(matrix)) < 1e-6
 
 
-@pytest.mark.parametrize("function", [Logarithm(), Exponential()])
+@pytest.mark.parametrize("function", [Logarithm(), pytest.param(Exponential(), marks=pytest.mark.slow)])
 def test_gradient_is_that_of_the_estimate(function, key):
     """Not of the trace: the probes stay what they are. Of its standard error, too."""
     matrix = positive(key)

@@ -58,11 +58,11 @@ class GaussianProcess(eqx.Module):
                 "tags=krylovpde.self_adjoint_tag)`."
             )
             raise ValueError(message)
-        noise = as_parameter(noise, f"{_NAME}(noise)")
-        if noise.ndim != 0 or (is_concrete(noise) and not noise > 0):
-            message = f"`{_NAME}(noise=...)` is a variance: one positive number, got {noise}."
+        number = as_parameter(noise, f"{_NAME}(noise)")
+        if number.ndim != 0 or (is_concrete(number) and not number > 0):
+            message = f"`{_NAME}(noise=...)` is a variance: one positive number, got {number}."
             raise ValueError(message)
-        self.covariance, self.noise = covariance, noise
+        self.covariance, self.noise = covariance, number
 
     def log_marginal_likelihood(
         self,

@@ -17,6 +17,9 @@ class NoisyCovariance(AbstractOperator):
     covariance: lx.AbstractLinearOperator
     noise: Array
 
+    def __init__(self, covariance: lx.AbstractLinearOperator, noise: Array):
+        self.covariance, self.noise = covariance, noise
+
     def mv(self, vector: PyTree[Inexact[Array, "..."]]) -> PyTree[Inexact[Array, "..."]]:
         """`K x + σ² x`."""
         return axpy(self.noise, vector, apply(self.covariance, vector))
@@ -55,6 +58,9 @@ class WhitenedToeplitz(AbstractOperator):
     toeplitz: ToeplitzOperator
     noise: Array
     eigenvalues: Float[Array, "..."]
+
+    def __init__(self, toeplitz: ToeplitzOperator, noise: Array, eigenvalues: Float[Array, "..."]):
+        self.toeplitz, self.noise, self.eigenvalues = toeplitz, noise, eigenvalues
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """Three products with Fourier transforms."""
