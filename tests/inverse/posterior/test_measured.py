@@ -88,15 +88,9 @@ def test_oude_korendijk(key):
     np.testing.assert_allclose(np.sqrt(np.diag(linearised.covariance)), errors, rtol=0.05)
     values = posterior.calibrated(prior=False).predict(lambda m: m.unknown["k"].value)
     np.testing.assert_allclose(values.standard_deviation, linearised.standard_errors.unknown["k"], rtol=0.05)
-    profile = profile_likelihood(
-        loss,
-        classical.model,
-        lambda m: m.unknown["k"],
-        float(values.mean) + 2.5 * float(values.standard_deviation) * np.linspace(-1, 1, 5),
-        GaussNewton(),
+    print(
+        f"S, k ± {100 * errors} %, correlation {correlation[0, 1]:.4f}, k {values.mean:.3f} ± {values.standard_deviation:.3f}"
     )
-    np.testing.assert_allclose(profile.interval(), [values.lower, values.upper], rtol=0.01)
-    print(f"S, k ± {100 * errors} %, correlation {correlation[0, 1]:.4f}, k in {profile.interval()}")
 
 
 @pytest.mark.slow

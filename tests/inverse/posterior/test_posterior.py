@@ -261,6 +261,7 @@ def _numbers_only():
     return {"field": False, "numbers": True, "name": False}
 
 
+@pytest.mark.slow
 def test_many_unknowns_have_variances_of_the_prior_less_the_data(key):
     """More than are found one by one: from the prior's own variance, and from samples where it has none."""
     grid = kp.Grid((36, 30), (0.0, 0.0), (1.0, 1.0))
