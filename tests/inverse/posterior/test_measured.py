@@ -45,7 +45,7 @@ def _regression(posterior):
 @pytest.mark.usefixtures("_examples")
 @_needs("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
 def test_column_tracer(key):
-    import column_tracer as example
+    import column_tracer as example  # pyright: ignore[reportMissingImports]
 
     curves = example.read(_DATA)
     length = max(curves) + example.TAIL
@@ -68,7 +68,7 @@ def test_column_tracer(key):
 @pytest.mark.usefixtures("_examples")
 @_needs("pumping_tests", "piezometer_h30.txt")
 def test_oude_korendijk(key):
-    import pumping_tests as example
+    import pumping_tests as example  # pyright: ignore[reportMissingImports]
 
     test = example.KORENDIJK
     times, measured = example.read(_DATA, test)
@@ -97,7 +97,7 @@ def test_oude_korendijk(key):
 @pytest.mark.usefixtures("_examples")
 @_needs("glacier_ice_temperature", "borehole_248_wide.csv")
 def test_ice(key):
-    import glacier as example
+    import glacier as example  # pyright: ignore[reportMissingImports]
 
     ice, run, data = example.case(*example.read(_DATA, 3), 0.5, 0.1, ())
     only = eqx.tree_at(lambda ice: ice.diffusivity, jax.tree.map(lambda _: False, ice), replace=True)
