@@ -92,9 +92,10 @@ def main():
     print(f"log evidence {posterior.log_evidence:.1f}")
 
     shown, axes = figure(2, 3, size=(11, 6.5))
-    limits = (float(truth.diffusivity.raw.min()), float(truth.diffusivity.raw.max()))
+    log_truth, drawn = kp.inverse.value_of(truth.diffusivity.raw), None
+    limits = (float(log_truth.min()), float(log_truth.max()))
     titles = ["truth: log k", "estimate", "a sample", "another"]
-    fields = [truth.diffusivity.raw, estimate.diffusivity.raw, *samples]
+    fields = [log_truth, estimate.diffusivity.raw, *samples]
     for place, title, values in zip(np.ravel(axes)[[0, 1, 3, 4]], titles, fields, strict=True):
         drawn = field(place, fine if title.startswith("truth") else grid, values, title=title, limits=limits)
     shown.colorbar(drawn, ax=axes[:, 1])

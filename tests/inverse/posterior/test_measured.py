@@ -45,7 +45,7 @@ def _regression(posterior):
 @pytest.mark.usefixtures("_examples")
 @_needs("column_tracer_cxtfit", "fig7_3a_step_breakthrough.csv")
 def test_column_tracer(key):
-    import column_tracer as example
+    import column_tracer as example  # pyright: ignore[reportMissingImports]
 
     curves = example.read(_DATA)
     length = max(curves) + example.TAIL
@@ -68,7 +68,7 @@ def test_column_tracer(key):
 @pytest.mark.usefixtures("_examples")
 @_needs("pumping_tests", "piezometer_h30.txt")
 def test_oude_korendijk(key):
-    import pumping_tests as example
+    import pumping_tests as example  # pyright: ignore[reportMissingImports]
 
     test = example.KORENDIJK
     times, measured = example.read(_DATA, test)
@@ -88,16 +88,14 @@ def test_oude_korendijk(key):
     np.testing.assert_allclose(np.sqrt(np.diag(linearised.covariance)), errors, rtol=0.05)
     values = posterior.calibrated(prior=False).predict(lambda m: m.unknown["k"].value)
     np.testing.assert_allclose(values.standard_deviation, linearised.standard_errors.unknown["k"], rtol=0.05)
-    print(
-        f"S, k ± {100 * errors} %, correlation {correlation[0, 1]:.4f}, k {values.mean:.3f} ± {values.standard_deviation:.3f}"
-    )
+    print(f"S, k ± {100 * errors} %, correlation {correlation[0, 1]:.4f}, k {values.mean:.3f}")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_examples")
 @_needs("glacier_ice_temperature", "borehole_248_wide.csv")
 def test_ice(key):
-    import glacier as example
+    import glacier as example  # pyright: ignore[reportMissingImports]
 
     ice, run, data = example.case(*example.read(_DATA, 3), 0.5, 0.1, ())
     only = eqx.tree_at(lambda ice: ice.diffusivity, jax.tree.map(lambda _: False, ice), replace=True)
