@@ -96,7 +96,7 @@ def test_samples_are_of_the_prior(name, key):
     """Their residuals are white noise of variance one, exactly those that were drawn."""
     x, y = kp.Grid((12, 10), (0.0, 0.0), (2.0, 2.0)).coordinates
     masked = kp.Grid((12, 10), (0.0, 0.0), (2.0, 2.0), active=(x - 1) ** 2 + (y - 1) ** 2 < 0.8)
-    grid = masked if name == "masked" else _CASES[name][0]
+    grid = masked if name == "masked" else _CASES["graded plane"][0]
     prior = BiLaplacian(grid, _identity, 0.3, 0.6, 2.0)
     if name == "absorbing":
         prior = BiLaplacian(grid, _identity, 0.3, 0.6, 2.0, boundary=prior.absorbing_walls())
