@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._custom_types import Structure
 from ..grid import Grid, as_parameter, is_concrete
-from ..operator import AbstractOperator, self_adjoint_tag
+from ._symmetric import AbstractSymmetricOperator
 
 
-class RBFCovariance(AbstractOperator):
+class RBFCovariance(AbstractSymmetricOperator):
     r"""The covariance $s^2 \exp(-|x - y|^2 / (2 \ell^2))$ between the nodes of a tensor product.
 
     $K = s^2\, K_1 \otimes \dots \otimes K_d$ with one small dense matrix per axis: a product costs
@@ -61,33 +61,15 @@ class RBFCovariance(AbstractOperator):
         squares = [jnp.asarray((x[:, None] - x[None, :]) ** 2, dtype) for x in self.axes]
         return [jnp.exp(-square / (2.0 * scale**2)) for square in squares]
 
-    def transpose(self) -> "RBFCovariance":
-        """Itself."""
-        return self
-
     def in_structure(self) -> Structure:
         """A field on the nodes."""
         return jax.ShapeDtypeStruct(tuple(x.size for x in self.axes), self._dtype())
-
-    def out_structure(self) -> Structure:
-        """A field on the nodes."""
-        return self.in_structure()
-
-    @property
-    def weight(self) -> None:
-        """Euclidean."""
-        return
 
     @property
     def spectral_bound(self) -> Float[Array, ""]:
         """The variance times the largest row sum along each axis."""
         sums = [jnp.max(jnp.sum(matrix, axis=1)) for matrix in self.axis_matrices(self._dtype())]
         return ft.reduce(jnp.multiply, sums, self.variance.astype(self._dtype()))
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """Self-adjoint."""
-        return frozenset([self_adjoint_tag])
 
     def _dtype(self) -> np.dtype:
         return np.result_type(self.length_scale.dtype, self.variance.dtype)

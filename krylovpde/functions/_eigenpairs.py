@@ -4,18 +4,16 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._solution import RESULTS, Statistics, raise_unless_successful
 from ..action._base import check_max_dimension
 from ..integrate._entrance import real_dtype, tolerances
-from ..krylov._operand import checked_vector, matching_weight, split
+from ..krylov._operand import matching_weight, split
 from ._eigen_rule import EigenSettings, extreme_pairs
-from ._multiply import METHOD, capacity_for, check_self_adjoint
+from ._multiply import capacity_for, check_self_adjoint, input_like, statistics
 from ._probes import draw
 
 _NAME = "functions.eigenpairs"
@@ -91,8 +89,7 @@ def eigenpairs(
     """
     check_self_adjoint(operator, _NAME)
     check_max_dimension(max_dimension)
-    structure = operator.in_structure()
-    like = checked_vector(operator, jtu.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structure), _NAME)
+    like = input_like(operator, _NAME)
     size = sum(leaf.size for leaf in jtu.tree_leaves(like))
     if not isinstance(count, int) or not 1 <= count <= size:
         message = f"`{_NAME}(operator, count)` must be an integer between 1 and the {size} unknowns, got {count!r}."
@@ -115,17 +112,7 @@ def _compiled(settings: EigenSettings, operator: lx.AbstractLinearOperator, like
     parameters, arrays, rest = split(operator)
     outcome: Any = extreme_pairs(settings, rest, parameters, arrays, jax.lax.stop_gradient(starts))
     values, vectors, report = outcome
-    none = jnp.zeros_like(report.dimension)
-    stats = Statistics(
-        applications=report.applications,
-        transpose_applications=none,
-        parameter_vjps=none,
-        krylov_dimension=report.dimension,
-        num_steps=none + 1,
-        error_estimate=report.error,
-        time=jnp.zeros_like(report.error),
-        method=METHOD,
-        adjoint="Hellmann-Feynman, bordered solves",
-    )
+    adjoint = "Hellmann-Feynman, bordered solves"
+    stats = statistics(report.applications, report.dimension, report.error, adjoint)
     # An integer that comes from a rule of one's own would have a tangent, which checks do not take.
     return values, vectors, jax.lax.stop_gradient(report.result), stats

@@ -11,15 +11,15 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._custom_types import Structure
 from ..grid import Grid
-from ..operator import AbstractOperator, self_adjoint_tag
 from ._covariance import as_axes, as_number
+from ._symmetric import AbstractSymmetricOperator
 from ._toeplitz import ToeplitzOperator
 
 # Of the correlation at the distance r (in lengths): exp(-d) times a polynomial in d = sqrt(2 ν) r.
 _POLYNOMIALS = {0.5: (1.0,), 1.5: (1.0, 1.0), 2.5: (1.0, 1.0, 1.0 / 3.0)}
 
 
-class MaternCovariance(AbstractOperator):
+class MaternCovariance(AbstractSymmetricOperator):
     r"""Matérn's covariance $s^2\, k_\nu(|x - y| / \ell)$ between the nodes of a uniform Cartesian grid.
 
     $$k_{1/2}(r) = e^{-r}, \quad k_{3/2}(r) = (1 + \sqrt3\, r)\, e^{-\sqrt3\, r}, \quad
@@ -93,32 +93,14 @@ class MaternCovariance(AbstractOperator):
         """`K x`."""
         return self.toeplitz(jnp.finfo(vector.dtype).dtype).mv(vector)
 
-    def transpose(self) -> "MaternCovariance":
-        """Itself."""
-        return self
-
     def in_structure(self) -> Structure:
         """A field on the nodes."""
         return jax.ShapeDtypeStruct(self.shape, self._dtype())
-
-    def out_structure(self) -> Structure:
-        """A field on the nodes."""
-        return self.in_structure()
-
-    @property
-    def weight(self) -> None:
-        """Euclidean."""
-        return
 
     @property
     def spectral_bound(self) -> Float[Array, ""]:
         """That of the circulant matrix of twice the size."""
         return self.toeplitz().spectral_bound
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """Self-adjoint."""
-        return frozenset([self_adjoint_tag])
 
     def _dtype(self) -> np.dtype:
         return np.result_type(self.length_scale.dtype, self.variance.dtype)

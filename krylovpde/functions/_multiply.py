@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
-from jaxtyping import ArrayLike, PyTree
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .._solution import RESULTS, Solution, Statistics
 from ..action._base import check_max_dimension
@@ -18,8 +19,6 @@ from ..operator import is_self_adjoint
 from ._ritz import SpaceSettings
 from ._scalar import AbstractScalarFunction
 from ._two_sided import apply_function
-
-METHOD = "Lanczos, reorthogonalised"
 
 
 def multiply(
@@ -59,6 +58,30 @@ def capacity_for(vector: PyTree, max_dimension: int | None) -> int:
     return default_capacity(vector, 32, 256) if max_dimension is None else min(max_dimension, max(size, 1))
 
 
+def input_like(operator: lx.AbstractLinearOperator, name: str) -> PyTree[Array]:
+    """Zeros like the operator's input, checked as a user's vector is."""
+    structure = operator.in_structure()
+    return checked_vector(operator, jtu.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structure), name)
+
+
+def statistics(
+    applications: Int[Array, ""], dimension: Int[Array, ""], error: Float[Array, ""], adjoint: str
+) -> Statistics:
+    """Those of spaces from one step each; nothing is counted of what a gradient takes."""
+    none = jnp.zeros_like(dimension)
+    return Statistics(
+        applications=applications,
+        transpose_applications=none,
+        parameter_vjps=none,
+        krylov_dimension=dimension,
+        num_steps=none + 1,
+        error_estimate=error,
+        time=jnp.zeros_like(error),
+        method="Lanczos, reorthogonalised",
+        adjoint=adjoint,
+    )
+
+
 @eqx.filter_jit
 def _compiled(settings: SpaceSettings, operator: lx.AbstractLinearOperator, vector: PyTree[Any]):
     parameters, arrays, rest = split(operator)
@@ -67,16 +90,5 @@ def _compiled(settings: SpaceSettings, operator: lx.AbstractLinearOperator, vect
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jtu.tree_leaves(value)]))
     failed = (report.result == RESULTS.successful) & ~finite
     result = RESULTS.where(failed, RESULTS.nonfinite, report.result)
-    none = jnp.zeros_like(report.dimension)
-    stats = Statistics(
-        applications=report.dimension,
-        transpose_applications=none,
-        parameter_vjps=none,
-        krylov_dimension=report.dimension,
-        num_steps=none + 1,
-        error_estimate=report.error,
-        time=jnp.zeros_like(report.error),
-        method=METHOD,
-        adjoint="two spaces",
-    )
+    stats = statistics(report.dimension, report.dimension, report.error, "two spaces")
     return value, result, stats

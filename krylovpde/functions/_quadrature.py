@@ -119,8 +119,10 @@ def _pull_two_sided(settings, rest, parameters, arrays, cotangents, starts, solv
 
 
 def folded(rows: PyTree[Array], batch: int) -> PyTree[Array]:
+    """Stacked vectors in batches."""
     return jtu.tree_map(lambda leaf: leaf.reshape(-1, batch, *leaf.shape[1:]), rows)
 
 
 def unfolded(rows: PyTree[Array]) -> PyTree[Array]:
+    """The batches in one row again."""
     return jtu.tree_map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)

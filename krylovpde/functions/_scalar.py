@@ -80,10 +80,27 @@ class SquareRoot(AbstractScalarFunction):
         return lowest < -_NEGATIVE_UNITS * unit
 
 
-class InverseSquareRoot(AbstractScalarFunction):
-    """`1 / sqrt(x)` of a positive definite operator; `f[x, y] = -1 / (sqrt(x y) (sqrt x + sqrt y))`."""
+class AbstractDefiniteFunction(AbstractScalarFunction):
+    """One that has a singularity at zero, and is a function of positive definite operators."""
 
     refusal: ClassVar[RESULTS] = RESULTS.not_definite
+
+    def admissible(self, values: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
+        # What is not positive is refused; meanwhile its function has to be a number.
+        return jnp.maximum(values, jnp.maximum(unit, jnp.finfo(values.dtype).tiny))
+
+    def anchor(self, values: Float[Array, " n"]) -> Float[Array, ""]:
+        return jnp.min(values)
+
+    def scale(self, length: Float[Array, ""], norm: Float[Array, ""]) -> Float[Array, ""]:
+        return length
+
+    def refuses(self, lowest: Float[Array, ""], unit: Float[Array, ""]) -> Bool[Array, ""]:
+        return lowest <= unit
+
+
+class InverseSquareRoot(AbstractDefiniteFunction):
+    """`1 / sqrt(x)` of a positive definite operator; `f[x, y] = -1 / (sqrt(x y) (sqrt x + sqrt y))`."""
 
     def value(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return 1.0 / jnp.sqrt(x)
@@ -92,23 +109,9 @@ class InverseSquareRoot(AbstractScalarFunction):
         first, second = jnp.sqrt(x), jnp.sqrt(y)
         return -1.0 / (first * second * (first + second))
 
-    def admissible(self, values: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        return _positive(values, unit)
 
-    def anchor(self, values: Float[Array, " n"]) -> Float[Array, ""]:
-        return jnp.min(values)
-
-    def scale(self, length: Float[Array, ""], norm: Float[Array, ""]) -> Float[Array, ""]:
-        return length
-
-    def refuses(self, lowest: Float[Array, ""], unit: Float[Array, ""]) -> Bool[Array, ""]:
-        return lowest <= unit
-
-
-class Inverse(AbstractScalarFunction):
+class Inverse(AbstractDefiniteFunction):
     """`1 / x` of a positive definite operator; `f[x, y] = -1 / (x y)`."""
-
-    refusal: ClassVar[RESULTS] = RESULTS.not_definite
 
     def value(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return 1.0 / x
@@ -116,26 +119,12 @@ class Inverse(AbstractScalarFunction):
     def divided_difference(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
         return -1.0 / (x * y)
 
-    def admissible(self, values: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        return _positive(values, unit)
 
-    def anchor(self, values: Float[Array, " n"]) -> Float[Array, ""]:
-        return jnp.min(values)
-
-    def scale(self, length: Float[Array, ""], norm: Float[Array, ""]) -> Float[Array, ""]:
-        return length
-
-    def refuses(self, lowest: Float[Array, ""], unit: Float[Array, ""]) -> Bool[Array, ""]:
-        return lowest <= unit
-
-
-class Logarithm(AbstractScalarFunction):
+class Logarithm(AbstractDefiniteFunction):
     """`log(x)` of a positive definite operator; `f[x, y] = 2 artanh(u) / (u (x + y))` with `u = (x - y) / (x + y)`.
 
     The logarithm of the identity is zero: tolerances are relative to the longer of `log(A) v` and `v`.
     """
-
-    refusal: ClassVar[RESULTS] = RESULTS.not_definite
 
     def value(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return jnp.log(x)
@@ -149,17 +138,8 @@ class Logarithm(AbstractScalarFunction):
         slope = jnp.where(ratio == 0, 1.0, jnp.arctanh(near) / near)
         return jnp.where(far, (jnp.log(x) - jnp.log(y)) / apart, 2.0 * slope / (x + y))
 
-    def admissible(self, values: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-        return _positive(values, unit)
-
-    def anchor(self, values: Float[Array, " n"]) -> Float[Array, ""]:
-        return jnp.min(values)
-
     def scale(self, length: Float[Array, ""], norm: Float[Array, ""]) -> Float[Array, ""]:
         return jnp.maximum(length, norm)
-
-    def refuses(self, lowest: Float[Array, ""], unit: Float[Array, ""]) -> Bool[Array, ""]:
-        return lowest <= unit
 
 
 class Exponential(AbstractScalarFunction):
@@ -187,8 +167,3 @@ class Exponential(AbstractScalarFunction):
 
     def refuses(self, lowest: Float[Array, ""], unit: Float[Array, ""]) -> Bool[Array, ""]:
         return jnp.zeros((), bool)
-
-
-def _positive(values: Float[Array, " n"], unit: Float[Array, ""]) -> Float[Array, " n"]:
-    # What is not positive is refused; meanwhile its function has to be a number.
-    return jnp.maximum(values, jnp.maximum(unit, jnp.finfo(values.dtype).tiny))

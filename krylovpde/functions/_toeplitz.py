@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from .._custom_types import Structure
-from ..operator import AbstractOperator, self_adjoint_tag
+from ._symmetric import AbstractSymmetricOperator
 
 
-class ToeplitzOperator(AbstractOperator):
+class ToeplitzOperator(AbstractSymmetricOperator):
     r"""$(T u)_i = \sum_j c_{|i - j|}\, u_j$ for fields on a box, with $|i - j|$ taken along each axis.
 
     $T$ is a part of a circulant matrix of twice the size along each axis, which a Fourier transform makes diagonal: a
@@ -52,32 +52,14 @@ class ToeplitzOperator(AbstractOperator):
         image = image * self.spectrum.astype(vector.dtype).astype(image.dtype)
         return jnp.fft.irfftn(image, double)[tuple(slice(n) for n in self.shape)]
 
-    def transpose(self) -> "ToeplitzOperator":
-        """Itself."""
-        return self
-
     def in_structure(self) -> Structure:
         """A field."""
         return jax.ShapeDtypeStruct(self.shape, self.spectrum.dtype)
-
-    def out_structure(self) -> Structure:
-        """A field."""
-        return self.in_structure()
-
-    @property
-    def weight(self) -> None:
-        """Euclidean."""
-        return
 
     @property
     def spectral_bound(self) -> Float[Array, ""]:
         """That of the circulant matrix."""
         return jnp.max(jnp.abs(self.spectrum))
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """Self-adjoint."""
-        return frozenset([self_adjoint_tag])
 
 
 def nearest_circulant(first_row: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -14,8 +14,8 @@ from .._solution import RESULTS, Statistics, raise_unless_successful
 from ..action._base import check_max_dimension
 from ..action._reduction import lift
 from ..integrate._entrance import real_dtype, tolerances
-from ..krylov._operand import checked_vector, matching_weight, split
-from ._multiply import METHOD, capacity_for, check_self_adjoint
+from ..krylov._operand import matching_weight, split
+from ._multiply import capacity_for, check_self_adjoint, input_like, statistics
 from ._probes import Kind, draw, orthonormal_basis, projected
 from ._quadrature import QuadratureSettings, folded, quadratic_forms, unfolded, worst
 from ._ritz import SpaceSettings, evaluate, ritz_space
@@ -162,8 +162,7 @@ def log_determinant(
 def _estimate(name, functions, operator, key, num_probes, probes, deflation, rtol, max_dimension, throw):
     check_self_adjoint(operator, name)
     check_max_dimension(max_dimension)
-    structure = operator.in_structure()
-    like = checked_vector(operator, jtu.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), structure), name)
+    like = input_like(operator, name)
     _check_probes(name, num_probes, probes, deflation, sum(leaf.size for leaf in jtu.tree_leaves(like)))
     rtol, _ = tolerances(_RTOL if rtol is None else rtol, 0.0, real_dtype(like))
     space = SpaceSettings(functions, capacity_for(like, max_dimension), rtol, throw)
@@ -209,18 +208,8 @@ def _compiled(options: _Options, operator: lx.AbstractLinearOperator, like: PyTr
     forms, report = outcome
     exact, chances = jnp.sum(forms[: options.deflation]), forms[options.deflation :]
     standard_error = _spread(chances) / np.sqrt(options.num_probes)
-    none = jnp.zeros((), report.dimension.dtype)
-    stats = Statistics(
-        applications=jnp.sum(report.dimension),
-        transpose_applications=none,
-        parameter_vjps=none,
-        krylov_dimension=jnp.max(report.dimension),
-        num_steps=none + 1,
-        error_estimate=jnp.max(report.error),
-        time=jnp.zeros_like(exact),
-        method=METHOD,
-        adjoint="one space" if options.quadrature.by_derivative else "two sides of one space",
-    )
+    adjoint = "one space" if options.quadrature.by_derivative else "two sides of one space"
+    stats = statistics(jnp.sum(report.dimension), jnp.max(report.dimension), jnp.max(report.error), adjoint)
     return exact + jnp.mean(chances), standard_error, worst(report.result), stats
 
 

@@ -67,8 +67,7 @@ def memory_formula(loss: Callable[[Any], Scalar] | _Batched, model: PyTree) -> M
     **Raises:** `TypeError` for a loss without experiments in it, such as a Python function; `RuntimeError` where the
     backend does not tell memory.
     """
-    if isinstance(loss, _Batched):
-        loss = _HalfSquares(loss)
+    loss = _as_loss(loss)
     runs = [node for node in jtu.tree_leaves(loss, is_leaf=_is_batched) if _is_batched(node)]
     if not runs:
         message = (
@@ -97,7 +96,7 @@ def _measured_at(num_runs: int) -> tuple[int, int]:
     return (high + 1) // 2, high
 
 
-def memory_needed(loss: Callable[[Any], Scalar], model: PyTree) -> int:
+def memory_needed(loss: Callable[[Any], Scalar] | _Batched, model: PyTree) -> int:
     """What a value and gradient of a loss need in memory as it stands: bytes, of all devices together.
 
     XLA's plan of the compiled program: temporaries, arguments and results. Without a `batch_size` it holds what the
@@ -105,12 +104,13 @@ def memory_needed(loss: Callable[[Any], Scalar], model: PyTree) -> int:
 
     **Arguments:**
 
-    - `loss`: a loss as an Equinox module; its numbers do not matter.
+    - `loss`: a loss as an Equinox module, or experiments as for [`krylovpde.inverse.memory_formula`][]; its numbers do
+        not matter.
     - `model`: with the shapes of the model to be fitted.
 
     **Raises:** `RuntimeError` where the backend does not tell memory.
     """
-    return _bytes_of(_HalfSquares(loss) if isinstance(loss, _Batched) else loss, model)
+    return _bytes_of(_as_loss(loss), model)
 
 
 def batch_size_for(
@@ -147,6 +147,11 @@ class _HalfSquares(eqx.Module):
     def __call__(self, model: Any) -> Scalar:
         parts = [0.5 * jnp.sum(jnp.abs(leaf) ** 2) for leaf in jtu.tree_leaves(self.experiments(model))]
         return sum(parts[1:], parts[0])
+
+
+def _as_loss(loss: Any) -> Any:
+    """Experiments count as half the sum of squares of their predictions."""
+    return _HalfSquares(loss) if isinstance(loss, _Batched) else loss
 
 
 def _is_batched(node: Any) -> bool:

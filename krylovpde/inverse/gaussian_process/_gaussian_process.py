@@ -5,7 +5,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
@@ -16,6 +15,7 @@ from ...integrate._entrance import real_dtype
 from ...krylov._operand import apply, checked_vector
 from ...krylov._space import add, scale, subtract
 from ...operator import is_self_adjoint, weight
+from ..regulariser._prior import standard_normal_like
 from ._likelihood import LogMarginalLikelihood, likelihood
 from ._whitening import whiten
 
@@ -94,7 +94,7 @@ class GaussianProcess(eqx.Module):
         A [`krylovpde.inverse.LogMarginalLikelihood`][].
         """
         data = checked_vector(self.covariance, data, f"{_NAME}.log_marginal_likelihood")
-        solve = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        solve = _solve_options(rtol, max_dimension, throw)
         estimate = {"num_probes": num_probes, "deflation": deflation, "consistent": consistent}
         return _likelihood(self, data, key, tuple(estimate.items()), tuple(solve.items()))
 
@@ -117,7 +117,7 @@ class GaussianProcess(eqx.Module):
         A [`krylovpde.Solution`][] whose value is a field.
         """
         data = checked_vector(self.covariance, data, f"{_NAME}.posterior_mean")
-        solve = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        solve = _solve_options(rtol, max_dimension, throw)
         return _posterior_mean(self, data, tuple(solve.items()))
 
     def sample(
@@ -146,24 +146,21 @@ class GaussianProcess(eqx.Module):
         A [`krylovpde.Solution`][] whose value is a field.
         """
         field_key, noise_key = jax.random.split(key)
+        if data is not None:
+            data = checked_vector(self.covariance, data, f"{_NAME}.sample")
         like = self.covariance.in_structure() if data is None else data
-        white = checked_vector(self.covariance, _normal(field_key, like), f"{_NAME}.sample")
-        options = {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
+        white = standard_normal_like(field_key, like)
+        options = _solve_options(rtol, max_dimension, throw)
         prior = sqrt_multiply(self.covariance, white, **options)
         if data is None:
             return prior
-        data = checked_vector(self.covariance, data, f"{_NAME}.sample")
-        noise = scale(jnp.sqrt(self.noise), checked_vector(self.covariance, _normal(noise_key, like), _NAME))
+        noise = scale(jnp.sqrt(self.noise), standard_normal_like(noise_key, like))
         update = self.posterior_mean(subtract(data, add(prior.value, noise)), **options)
         return eqx.tree_at(lambda s: s.value, prior, add(prior.value, update.value))
 
 
-def _normal(key: PRNGKeyArray, like: PyTree) -> PyTree[Array]:
-    leaves, structure = jtu.tree_flatten(like)
-    keys = jax.random.split(key, len(leaves))
-    dtypes = [jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype for leaf in leaves]
-    shapes = [jnp.shape(leaf) if not hasattr(leaf, "shape") else leaf.shape for leaf in leaves]
-    return structure.unflatten([jax.random.normal(*args) for args in zip(keys, shapes, dtypes, strict=True)])
+def _solve_options(rtol: float | None, max_dimension: int | None, throw: bool) -> dict[str, Any]:
+    return {"rtol": _RTOL if rtol is None else rtol, "max_dimension": max_dimension, "throw": throw}
 
 
 @eqx.filter_jit

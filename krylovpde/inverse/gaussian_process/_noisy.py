@@ -6,12 +6,12 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from ..._custom_types import Structure
 from ...functions import ToeplitzOperator
+from ...functions._symmetric import AbstractSymmetricOperator
 from ...krylov._operand import apply
 from ...krylov._space import axpy
-from ...operator import AbstractOperator, self_adjoint_tag
 
 
-class NoisyCovariance(AbstractOperator):
+class NoisyCovariance(AbstractSymmetricOperator):
     """`K + σ² I`."""
 
     covariance: lx.AbstractLinearOperator
@@ -24,35 +24,12 @@ class NoisyCovariance(AbstractOperator):
         """`K x + σ² x`."""
         return axpy(self.noise, vector, apply(self.covariance, vector))
 
-    def transpose(self) -> "NoisyCovariance":
-        """Itself."""
-        return self
-
     def in_structure(self) -> Structure:
         """That of `K`."""
         return self.covariance.in_structure()
 
-    def out_structure(self) -> Structure:
-        """That of `K`."""
-        return self.in_structure()
 
-    @property
-    def weight(self) -> None:
-        """Euclidean."""
-        return
-
-    @property
-    def spectral_bound(self) -> None:
-        """Not needed."""
-        return
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """Self-adjoint."""
-        return frozenset([self_adjoint_tag])
-
-
-class WhitenedToeplitz(AbstractOperator):
+class WhitenedToeplitz(AbstractSymmetricOperator):
     """`P^{-1/2} (K + σ² I) P^{-1/2}` with a Toeplitz matrix `K` and a circulant matrix `P`."""
 
     toeplitz: ToeplitzOperator
@@ -67,32 +44,9 @@ class WhitenedToeplitz(AbstractOperator):
         half = circulant_power(self.eigenvalues, -0.5, vector)
         return circulant_power(self.eigenvalues, -0.5, axpy(self.noise, half, self.toeplitz.mv(half)))
 
-    def transpose(self) -> "WhitenedToeplitz":
-        """Itself."""
-        return self
-
     def in_structure(self) -> Structure:
         """That of `K`."""
         return self.toeplitz.in_structure()
-
-    def out_structure(self) -> Structure:
-        """That of `K`."""
-        return self.in_structure()
-
-    @property
-    def weight(self) -> None:
-        """Euclidean."""
-        return
-
-    @property
-    def spectral_bound(self) -> None:
-        """Not needed."""
-        return
-
-    @property
-    def tags(self) -> frozenset[object]:
-        """Self-adjoint."""
-        return frozenset([self_adjoint_tag])
 
 
 def circulant_power(eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]) -> Float[Array, "..."]:
