@@ -76,11 +76,11 @@ def main():
     options = parser.parse_args()
     grid, keys = kp.Grid((options.cells,) * 2, (0.0, 0.0), (1.0, 1.0)), jax.random.split(jax.random.key(1), 4)
     truth = Hyperparameters(*map(Positive.from_value, TRUTH.values()))
-    clean = truth.process(grid).sample(keys[0], rtol=1e-2, max_dimension=128).value
+    clean = truth.process(grid).sample(keys[0], rtol=1e-3).value
     data = clean + jnp.sqrt(TRUTH["noise"]) * jax.random.normal(keys[1], grid.shape)
 
     def log_likelihood(model: Hyperparameters):
-        settings = {"num_probes": options.probes, "max_dimension": 128, "rtol": 1e-3}
+        settings = {"num_probes": options.probes, "rtol": 1e-3, "max_dimension": 64}
         return model.process(grid).log_marginal_likelihood(data, keys[2], **settings)
 
     print(f"{data.size} data{'':<4}{''.join(f'{name:>14}' for name in TRUTH)}")
@@ -93,9 +93,9 @@ def main():
         choose(lambda model: -dense_log_likelihood(model, grid, data) / data.size, "dense")
 
     process = model.process(grid)
-    mean = process.posterior_mean(data, rtol=1e-3, max_dimension=128).value
+    mean = process.posterior_mean(data, rtol=1e-3).value
     draws = jnp.stack(
-        [process.sample(key, data, rtol=1e-2, max_dimension=128).value for key in jax.random.split(keys[3], 8)]
+        [process.sample(key, data, rtol=1e-3).value for key in jax.random.split(keys[3], 8)]
     )
     spread = jnp.sqrt(jnp.mean((draws - mean) ** 2, axis=0))
     errors = [float(jnp.sqrt(jnp.mean(x**2))) for x in (mean - clean, spread)]

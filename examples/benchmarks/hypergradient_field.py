@@ -75,8 +75,8 @@ class Problem(NamedTuple):
     whitened: Float[Array, "data cells"]
 
 
-def problem(cells: int) -> Problem:
-    """Fit, then linearise."""
+def problem(cells: int, seed: int) -> Problem:
+    """Fit, then linearise; the seed is that of the noise."""
     grid = kp.Grid((cells, cells), (0.0, 0.0), (1.0, 1.0))
     x, y = map(jnp.asarray, grid.coordinates)
     heaps = [jnp.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.02) for a, b in ((0.3, 0.35), (0.7, 0.7))]
@@ -84,7 +84,7 @@ def problem(cells: int) -> Problem:
     train = Experiment(heaps[0] + heaps[1], times, observe=kp.Sensors(grid, _lattice(5)))
     validate = Experiment(1.0 + heaps[0] - heaps[1], times, observe=kp.Sensors(grid, _lattice(4)))
     truth = MEAN + 0.8 * jnp.sin(2 * jnp.pi * x) * jnp.cos(jnp.pi * y)
-    noise_key, other_key = jr.split(jr.key(7))
+    noise_key, other_key = jr.split(jr.key(seed))
     sigma = jnp.full(25, SIGMA).at[jnp.asarray(BROKEN)].mul(20.0)
     right = Aquifer(Positive(truth), grid)
     data = train(right) + sigma * jr.normal(noise_key, (4, 25))

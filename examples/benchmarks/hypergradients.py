@@ -9,10 +9,12 @@ brackets the median over the outer steps of the error of the hypergradient relat
 """
 
 import argparse
-from collections.abc import Callable
+import functools as ft
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -31,6 +33,9 @@ from krylovpde.inverse import (
 from . import hypergradient_field as field, hypergradient_logistic as logistic
 
 NOT_RUN = -1.0
+#: For how many outer steps a factorisation is kept, and how many times more products it is given.
+KEPT = 5
+STEPS = {"logistic": 100, "field": 200}
 VALUES = (1e-3, 1e-2, 1e-1, 1.0)
 _KEY = jr.key(0)
 #: By name: a method for a number of products, and a `ρ`, damping or step size.
@@ -83,22 +88,30 @@ def run_logistic(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]
 
 def run_field(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
     """The first value is the weight of the prior, as it is in each step; for Neumann `1 / λ` of the first step."""
-    at = field.problem(arguments.cells)
-    sigma = at.inner.terms[0].sigma
-    rows = at.whitened / jnp.tile(sigma, 4)[:, None]
-    values = np.linalg.eigvalsh(np.asarray(rows @ rows.T))[::-1]
-    print(f"eigenvalues 1, 5, 10, 20, 40: {', '.join(f'{values[i - 1]:.3g}' for i in (1, 5, 10, 20, 40))}")
-    entries = [_entry("dense", 100, [jax.jit(lambda: field.train(at, None, arguments.steps))()])]
+    problems = [field.problem(arguments.cells, seed) for seed in range(1, arguments.seeds + 1)]
+    values = [_eigenvalues(at) for at in problems]
+    told = [f"{x:.3g}" for x in np.mean(values, axis=0)[[0, 4, 9, 19, 39]]]
+    print(f"eigenvalues 1, 5, 10, 20, 40: {', '.join(told)}")
+    entries = [_sweep_field(problems, "dense", None, 100, [(jnp.nan,)] * len(problems), arguments.steps)]
     for name, make in _chosen(arguments):
         for products in arguments.products:
-            first = 1 / (values[0] + 1) if name == "Neumann" else np.nan
-            entries.append(_sweep_field(at, name, make, products, first, arguments.steps))
+            firsts = [1 / (one[0] + 1) if name == "Neumann" else np.nan for one in values]
+            grids = [(first, *VALUES) for first in firsts]
+            made = ft.partial(make, products)
+            entries.append(_sweep_field(problems, name, made, products, grids, arguments.steps))
             print(_row(entries[-1]), flush=True)
     for products in arguments.products:
-        kept = _sweep_field(at, "Nystrom, kept", METHODS["Nystrom, Gaussian"], 5 * products, np.nan, arguments.steps, 5)
-        entries.append(kept._replace(products=products))
+        made = ft.partial(METHODS["Nystrom, Gaussian"], KEPT * products)
+        grids = [(np.nan, *VALUES)] * len(problems)
+        entries.append(_sweep_field(problems, "Nystrom, kept", made, products, grids, arguments.steps, KEPT))
         print(_row(entries[-1]), flush=True)
     return ["natural", *map(str, VALUES)], entries
+
+
+def _eigenvalues(at: field.Problem) -> np.ndarray:
+    """Of the Hessian of the data, in coordinates of the prior."""
+    rows = at.whitened / jnp.tile(at.inner.terms[0].sigma, 4)[:, None]
+    return np.linalg.eigvalsh(np.asarray(rows @ rows.T))[::-1]
 
 
 def _chosen(arguments: argparse.Namespace) -> list[tuple[str, Callable[[int, Any], AbstractInverse]]]:
@@ -106,24 +119,23 @@ def _chosen(arguments: argparse.Namespace) -> list[tuple[str, Callable[[int, Any
 
 
 def _sweep_field(
-    at: field.Problem,
+    problems: list[field.Problem],
     name: str,
-    make: Callable[[int, Any], AbstractInverse],
+    make: Callable[[Any], AbstractInverse] | None,
     products: int,
-    first: float,
+    grids: Sequence[tuple],
     steps: int,
     keep: int = 1,
 ) -> Entry:
-    @jax.jit
-    def one(value: Any) -> field.Run:
-        return field.train(at, make(products, value), steps, keep, value)
+    """One program for all seeds and values."""
 
-    return _entry(name, products, [one(jnp.asarray(value)) for value in (first, *VALUES)])
+    @eqx.filter_jit
+    def one(at: field.Problem, value: Any) -> field.Run:
+        return field.train(at, make and make(value), steps, keep, value)
 
-
-def _entry(name: str, products: int, runs: list[field.Run]) -> Entry:
-    outer, error = (np.stack([np.asarray(getattr(run, part))[None] for run in runs]) for part in ("outer", "error"))
-    return Entry(name, products, outer, error)
+    rows = [[one(at, jnp.asarray(value)) for value in grid] for at, grid in zip(problems, grids, strict=True)]
+    curves = [[[getattr(run, part) for run in row] for row in rows] for part in ("outer", "error")]
+    return Entry(name, products, *(np.swapaxes(np.asarray(one), 0, 1) for one in curves))
 
 
 def _row(entry: Entry) -> str:
@@ -178,11 +190,12 @@ def main():
     parser.add_argument("study", choices=["logistic", "field"])
     parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--products", type=int, nargs="*", default=[5, 10, 20])
-    parser.add_argument("--steps", type=int, default=40, help="outer steps")
-    parser.add_argument("--seeds", type=int, default=3, help="of the logistic regression")
+    parser.add_argument("--steps", type=int, help=f"outer steps: {STEPS}")
+    parser.add_argument("--seeds", type=int, default=3, help="of all data of the regression, of the noise of the field")
     parser.add_argument("--cells", type=int, default=64, help="of the field, along each axis")
     parser.add_argument("--output", type=Path, default=Path("results"), help="the folder")
     arguments = parser.parse_args()
+    arguments.steps = STEPS[arguments.study] if arguments.steps is None else arguments.steps
     jax.config.update("jax_enable_x64", True)
     columns, entries = (run_logistic if arguments.study == "logistic" else run_field)(arguments)
     text = table(columns, entries)

@@ -15,5 +15,5 @@ from ._scalar import (
     SquareRoot as SquareRoot,
 )
 from ._sqrt import inverse_sqrt_multiply as inverse_sqrt_multiply, sqrt_multiply as sqrt_multiply
-from ._toeplitz import ToeplitzOperator as ToeplitzOperator, nearest_circulant as nearest_circulant
+from ._toeplitz import ToeplitzOperator as ToeplitzOperator
 from ._trace import TraceEstimate as TraceEstimate, log_determinant as log_determinant, trace as trace

@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Inexact
 
 from .._custom_types import Structure
@@ -60,18 +59,3 @@ class ToeplitzOperator(AbstractSymmetricOperator):
     def spectral_bound(self) -> Float[Array, ""]:
         """That of the circulant matrix."""
         return jnp.max(jnp.abs(self.spectrum))
-
-
-def nearest_circulant(first_row: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""The eigenvalues (an array of the field's shape) of the circulant matrix nearest to a Toeplitz matrix.
-
-    With the Fourier transform $F$ it is the diagonal of $F T F^*$: positive where $T$ is positive definite. Along
-    each axis its first row is $((n - j)\, c_j + j\, c_{n-j}) / n$ (T. Chan, *An optimal circulant preconditioner for
-    Toeplitz systems*, 1988).
-    """
-    row = first_row
-    for axis, size in enumerate(row.shape):
-        shape = [size if k == axis else 1 for k in range(row.ndim)]
-        share = jnp.asarray(np.arange(size).reshape(shape) / size, row.dtype)
-        row = (1.0 - share) * row + share * jnp.roll(jnp.flip(row, axis), 1, axis)
-    return jnp.real(jnp.fft.fftn(row))

@@ -1,12 +1,16 @@
 """Matérn's covariance by Fourier transforms, against the matrix."""
 
+import functools as ft
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.fft import dct, dctn
 
 import krylovpde as kp
-from krylovpde.functions import MaternCovariance, ToeplitzOperator, nearest_circulant, sqrt_multiply
+from krylovpde.functions import MaternCovariance, ToeplitzOperator, sqrt_multiply
+from krylovpde.functions._cosine import cosine_transform, inverse_cosine_transform, nearest_cosine_diagonal
 from tests.helpers import dense, relative_error
 
 _CLOSED_FORMS = {
@@ -55,12 +59,24 @@ def test_derivatives_of_a_sample(key):
     assert kp.verify.taylor_test(functional, jnp.asarray([0.4, 1.3]), key=key, rtol=1e-9).passed
 
 
-def test_nearest_circulant():
-    """The diagonal in the Fourier basis."""
-    covariance = MaternCovariance(kp.Grid((5, 4), (0.0, 0.0), (1.0, 1.0)), 0.5)
-    transform = np.kron(np.fft.fft(np.eye(5), norm="ortho"), np.fft.fft(np.eye(4), norm="ortho"))
-    exact = np.real(np.diag(transform @ np.asarray(dense(covariance)) @ transform.conj().T))
-    assert relative_error(nearest_circulant(covariance.first_row(np.float64)).ravel(), exact) < 1e-13
+@pytest.mark.parametrize("shape", [(5, 4), (1, 3), (2, 3, 2)])
+def test_nearest_cosine_diagonal(shape):
+    """The diagonal in the basis of cosines."""
+    covariance = MaternCovariance([0.2 * np.arange(n) for n in shape], 0.5)
+    transform = ft.reduce(np.kron, [dct(np.eye(n), axis=0, norm="ortho") for n in shape])
+    exact = np.diag(transform @ np.asarray(dense(covariance)) @ transform.T)
+    assert relative_error(nearest_cosine_diagonal(covariance.first_row(np.float64)).ravel(), exact) < 1e-13
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (520,)])  # by matrices and by Fourier transforms
+def test_cosine_transform(shape, key):
+    field = jax.random.normal(key, shape)
+    image = cosine_transform(field)
+    assert relative_error(image, dctn(np.asarray(field), norm="ortho")) < 1e-13
+    assert relative_error(inverse_cosine_transform(image), field) < 1e-13
+
+
+def test_toeplitz():
     toeplitz = ToeplitzOperator.from_first_row(jnp.asarray([2.0, -1.0, 0.0]))
     assert relative_error(dense(toeplitz), 2 * np.eye(3) - np.eye(3, k=1) - np.eye(3, k=-1)) < 1e-14
 

@@ -31,9 +31,10 @@ class GaussianProcess(eqx.Module):
 
     Its maximum over length scale, variance and noise is how data choose them. Nothing of size $n \times n$ is made: the
     solve and the log-determinant are Krylov spaces of products with $K$. With a
-    [`krylovpde.functions.MaternCovariance`][] both are preconditioned by the nearest circulant matrix $P$, whose
-    determinant is known: chance is left in $\log\det P^{-1/2} A P^{-1/2}$ only, and the spaces are shorter. (For $n$ =
-    576 in two dimensions condition numbers of 1e3 and 2e4 fell to 6e1 and 2e3, standard errors to 0.3 and 0.6.)
+    [`krylovpde.functions.MaternCovariance`][] both are preconditioned by the nearest matrix $P$ that the cosine
+    transform makes diagonal: its determinant is known, chance is left in what differs from it only, and the spaces are
+    short. (For 1024 nodes in two dimensions, length scale 0.2, variance 1.3 and noise 0.05, the condition number falls
+    from 4600 to 6.6, the standard error by one probe from 28 to 3, and spaces of about 10 vectors do.)
 
     Derivatives are reverse-mode and of first order, in the parameters of the covariance, the noise and the data.
 
@@ -84,7 +85,7 @@ class GaussianProcess(eqx.Module):
         - `key`: of the probes. Keep it while optimising: the same probes make a smooth function of the parameters.
         - `num_probes`, `deflation`, `max_dimension`, `throw`: as for [`krylovpde.functions.log_determinant`][]. The
             maximum moves by about $2 r / \sqrt{p}$ of its statistical standard error with $p$ probes, where $r \le 1$
-            is what the preconditioner leaves of the standard error (a third to two thirds).
+            is what the preconditioner leaves of the standard deviation of the gradient (0.15 in the example above).
         - `rtol`: of the solves, relative to the result; by default 1e-4.
         - `consistent`: whether the gradient is that of the printed value, as a line search wants it; `False` is about
             three times cheaper, and right on average ([`krylovpde.functions.log_determinant`][]).
@@ -131,7 +132,9 @@ class GaussianProcess(eqx.Module):
     ) -> Solution:
         r"""A field $f$ from the prior, or from the posterior where data are given.
 
-        The prior's is $K^{1/2} z$. The posterior's is $f + K (K + \sigma^2 I)^{-1} (y - f - \varepsilon)$ with $f$ from
+        The prior's is a root of $K$ times white noise: with a [`krylovpde.functions.MaternCovariance`][]
+        $C^\top \Lambda^{1/2} (\Lambda^{-1/2} C K C^\top \Lambda^{-1/2})^{1/2} z$ with the cosine transform $C$ and the
+        diagonal $\Lambda$ of $C K C^\top$, otherwise $K^{1/2} z$. The posterior's is $f + K (K + \sigma^2 I)^{-1} (y - f - \varepsilon)$ with $f$ from
         the prior and $\varepsilon$ from the noise (Matheron's rule).
 
         **Arguments:**
@@ -139,7 +142,8 @@ class GaussianProcess(eqx.Module):
         - `key`: of the random numbers.
         - `data`: a field, or `None` for the prior.
         - `rtol`, `max_dimension`, `throw`: as for `log_marginal_likelihood`, and for
-            [`krylovpde.functions.sqrt_multiply`][] of the covariance. A very smooth one needs a loose tolerance.
+            [`krylovpde.functions.sqrt_multiply`][], by which the root is taken. A very smooth covariance that is not a
+            `MaternCovariance` needs a loose tolerance.
 
         **Returns:**
 
@@ -151,7 +155,7 @@ class GaussianProcess(eqx.Module):
         like = self.covariance.in_structure() if data is None else data
         white = standard_normal_like(field_key, like)
         options = _solve_options(rtol, max_dimension, throw)
-        prior = sqrt_multiply(self.covariance, white, **options)
+        prior = _prior_sample(self, white, tuple(options.items()))
         if data is None:
             return prior
         noise = scale(jnp.sqrt(self.noise), standard_normal_like(noise_key, like))
@@ -172,5 +176,12 @@ def _likelihood(process: GaussianProcess, data: PyTree[Array], key: PRNGKeyArray
 @eqx.filter_jit
 def _posterior_mean(process: GaussianProcess, data: PyTree[Array], solve: Any) -> Solution:
     whitening = whiten(process.covariance, process.noise, real_dtype(data))
-    solved = inverse_multiply(whitening.operator, whitening.root(data), **dict(solve))
-    return eqx.tree_at(lambda s: s.value, solved, apply(process.covariance, whitening.root(solved.value)))
+    solved = inverse_multiply(whitening.operator, whitening.analyse(data), **dict(solve))
+    return eqx.tree_at(lambda s: s.value, solved, apply(process.covariance, whitening.synthesise(solved.value)))
+
+
+@eqx.filter_jit
+def _prior_sample(process: GaussianProcess, white: PyTree[Array], solve: Any) -> Solution:
+    whitening = whiten(process.covariance, jnp.zeros_like(process.noise), real_dtype(white))
+    rooted = sqrt_multiply(whitening.operator, white, **dict(solve))
+    return eqx.tree_at(lambda s: s.value, rooted, whitening.colour(rooted.value))

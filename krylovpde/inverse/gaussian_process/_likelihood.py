@@ -44,7 +44,7 @@ def likelihood(
     whitening: Whitening, data: PyTree[Array], key: PRNGKeyArray, estimate: dict[str, Any], solve: dict[str, Any]
 ) -> LogMarginalLikelihood:
     """From the split of the covariance; `estimate` and `solve` are options of the two functions."""
-    white = whitening.root(data)
+    white = whitening.analyse(data)
     solved = inverse_multiply(whitening.operator, white, **solve)
     determinant = log_determinant(whitening.operator, key, **estimate, **solve)
     misfit = inner(white, solved.value)

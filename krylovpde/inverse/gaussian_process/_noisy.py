@@ -1,11 +1,11 @@
 """`K + σ² I`: the covariance of noisy data, and the same with its preconditioner on both sides."""
 
-import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from ..._custom_types import Structure
 from ...functions import ToeplitzOperator
+from ...functions._cosine import cosine_transform, inverse_cosine_transform
 from ...functions._symmetric import AbstractSymmetricOperator
 from ...krylov._operand import apply
 from ...krylov._space import axpy
@@ -30,7 +30,7 @@ class NoisyCovariance(AbstractSymmetricOperator):
 
 
 class WhitenedToeplitz(AbstractSymmetricOperator):
-    """`P^{-1/2} (K + σ² I) P^{-1/2}` with a Toeplitz matrix `K` and a circulant matrix `P`."""
+    """`Λ^{-1/2} C (K + σ² I) Cᵀ Λ^{-1/2}` with a Toeplitz matrix `K`, the cosine transform `C` and a diagonal `Λ`."""
 
     toeplitz: ToeplitzOperator
     noise: Array
@@ -39,18 +39,23 @@ class WhitenedToeplitz(AbstractSymmetricOperator):
     def __init__(self, toeplitz: ToeplitzOperator, noise: Array, eigenvalues: Float[Array, "..."]):
         self.toeplitz, self.noise, self.eigenvalues = toeplitz, noise, eigenvalues
 
-    def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-        """Three products with Fourier transforms."""
-        half = circulant_power(self.eigenvalues, -0.5, vector)
-        return circulant_power(self.eigenvalues, -0.5, axpy(self.noise, half, self.toeplitz.mv(half)))
+    def mv(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Two cosine transforms, and two Fourier transforms of twice the size along each axis."""
+        field = from_cosines(self.eigenvalues, vector)
+        return to_cosines(self.eigenvalues, axpy(self.noise, field, self.toeplitz.mv(field)))
 
     def in_structure(self) -> Structure:
-        """That of `K`."""
+        """Coefficients of cosines, as many as the field has nodes."""
         return self.toeplitz.in_structure()
 
 
-def circulant_power(eigenvalues: Float[Array, "..."], power: float, vector: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`P^power x` for a symmetric circulant matrix, of which the eigenvalues are told."""
-    image = jnp.fft.rfftn(vector)
-    half = eigenvalues[..., : eigenvalues.shape[-1] // 2 + 1].astype(vector.dtype) ** power
-    return jnp.fft.irfftn(image * half.astype(image.dtype), vector.shape)
+def to_cosines(eigenvalues: Float[Array, "..."], field: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`Λ^{-1/2} C x`."""
+    return cosine_transform(field) * eigenvalues.astype(field.dtype) ** -0.5
+
+
+def from_cosines(
+    eigenvalues: Float[Array, "..."], coefficients: Float[Array, "..."], power: float = -0.5
+) -> Float[Array, "..."]:
+    """`Cᵀ Λ^power x`: the transpose of `to_cosines`, with a half its inverse."""
+    return inverse_cosine_transform(coefficients * eigenvalues.astype(coefficients.dtype) ** power)

@@ -8,27 +8,37 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
-from ...functions import MaternCovariance, nearest_circulant
+from ...functions import MaternCovariance
+from ...functions._cosine import nearest_cosine_diagonal
 from ...operator import AbstractOperator
-from ._noisy import NoisyCovariance, WhitenedToeplitz, circulant_power
+from ._noisy import NoisyCovariance, WhitenedToeplitz, from_cosines, to_cosines
 
 
 class Whitening(eqx.Module):
-    """`A = P^{1/2} B P^{1/2}`, so that `log det A = log det P + log det B` and `A⁻¹ = P^{-1/2} B⁻¹ P^{-1/2}`.
+    """`B = Wᵀ A W` with `W = Cᵀ Λ^{-1/2}`, so that `log det A = log det Λ + log det B` and `A⁻¹ = W B⁻¹ Wᵀ`.
 
-    * `operator`: `B`.   * `eigenvalues`: of `P`, a circulant matrix; `None` stands for the identity.
+    * `operator`: `B`.   * `eigenvalues`: `Λ`, those of a matrix near `A` that the cosine transform `C` makes diagonal;
+    `None` stands for `W = I`.
     """
 
     operator: AbstractOperator
     eigenvalues: Float[Array, "..."] | None
 
-    def root(self, vector: PyTree[Array]) -> PyTree[Array]:
-        """`P^{-1/2} x`."""
-        return vector if self.eigenvalues is None else circulant_power(self.eigenvalues, -0.5, vector)
+    def analyse(self, vector: PyTree[Array]) -> PyTree[Array]:
+        """`Wᵀ x`."""
+        return vector if self.eigenvalues is None else to_cosines(self.eigenvalues, vector)
+
+    def synthesise(self, vector: PyTree[Array]) -> PyTree[Array]:
+        """`W x`."""
+        return vector if self.eigenvalues is None else from_cosines(self.eigenvalues, vector)
+
+    def colour(self, vector: PyTree[Array]) -> PyTree[Array]:
+        """`W^{-ᵀ} x`: with `B^{1/2} z` for `x` it has the covariance `A` for white noise `z`."""
+        return vector if self.eigenvalues is None else from_cosines(self.eigenvalues, vector, 0.5)
 
     @property
     def log_determinant(self) -> Float[Array, ""]:
-        """`log det P`."""
+        """`log det Λ`."""
         return jnp.zeros(()) if self.eigenvalues is None else jnp.sum(jnp.log(self.eigenvalues))
 
 
@@ -43,5 +53,6 @@ def whiten(covariance: lx.AbstractLinearOperator, noise: Array, dtype: Any) -> W
 def _(covariance, noise, dtype):
     row, noise = covariance.first_row(dtype), noise.astype(dtype)
     # Positive but for rounding: they are means of eigenvalues of a positive matrix.
-    eigenvalues = jnp.maximum(nearest_circulant(row), 0.0) + noise
+    eigenvalues = nearest_cosine_diagonal(row)
+    eigenvalues = jnp.maximum(eigenvalues, jnp.finfo(dtype).eps * jnp.max(eigenvalues)) + noise
     return Whitening(WhitenedToeplitz(covariance.toeplitz(dtype), noise, eigenvalues), eigenvalues)
