@@ -106,7 +106,7 @@ def main():
     axes[0].semilogy(values, "o-")
     axes[0].set(xlabel="outer step", ylabel="χ²/N of the second experiment")
     for name, soil in (("truth", TRUTH), ("as told", models[0]), ("learnt", models[-1])):
-        axes[1].plot(DEPTH, soil.diffusivity.value, label=name)
+        axes[1].semilogy(DEPTH, soil.diffusivity.value, label=name)
     axes[1].set(xlabel="depth", ylabel="diffusivity")
     axes[1].legend()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

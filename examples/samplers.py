@@ -56,8 +56,17 @@ def posterior_of_a_decay(key: jax.Array) -> kp.inverse.LaplacePosterior:
     return kp.inverse.laplace_posterior(loss, prior, estimate, rank=2, key=key)
 
 
+def by_quadrature(posterior: kp.inverse.LaplacePosterior) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of the logarithm of the rate, by sums over a grid: for two numbers that is possible."""
+    vectors = jnp.stack(jnp.meshgrid(*[jnp.linspace(-12.0, 12.0, 241)] * 2), axis=-1).reshape(-1, 2)
+    density = jnp.exp(jax.lax.map(posterior.vector_log_density, vectors, batch_size=1000))
+    rates = jax.vmap(lambda vector: posterior.model_at(vector)["rate"].raw)(vectors)
+    mean = jnp.average(rates, weights=density)
+    return mean, jnp.sqrt(jnp.average((rates - mean) ** 2, weights=density))
+
+
 def main():
-    """Sample, and print the rate beside that of the normal approximation."""
+    """Sample, and print the logarithm of the rate beside that of the normal approximation, and the exact one."""
     parser = argparse.ArgumentParser(description="The posterior by BlackJAX or NumPyro.")
     parser.add_argument("--sampler", choices=["blackjax", "numpyro"], default="blackjax", help="whose")
     parser.add_argument("--count", type=int, default=2000, help="of samples")
@@ -67,10 +76,16 @@ def main():
     posterior = posterior_of_a_decay(key)
     sampler = {"blackjax": blackjax_samples, "numpyro": numpyro_samples}[options.sampler]
     vectors = sampler(posterior.vector_log_density, posterior.size, key, options.count)
-    rates = jax.vmap(lambda vector: posterior.model_at(vector)["rate"].value)(vectors)
-    normal = posterior.predict(lambda m: m["rate"].value)
-    print(f"rate by {options.sampler}: mean {rates.mean():.3f}, standard deviation {rates.std():.3f}")
-    print(f"normal approximation: mean {normal.mean:.3f}, standard deviation {normal.standard_deviation:.3f}")
+    logarithms = jax.vmap(lambda vector: posterior.model_at(vector)["rate"].raw)(vectors)
+    normal = posterior.predict(lambda m: m["rate"].raw)
+    rows = {
+        f"by {options.sampler}": (logarithms.mean(), logarithms.std()),
+        "normal approximation": (normal.mean, normal.standard_deviation),
+        "by quadrature": by_quadrature(posterior),
+    }
+    print("logarithm of the rate")
+    for name, (mean, deviation) in rows.items():
+        print(f"{name:<22} mean {mean:7.3f}, standard deviation {deviation:.3f}")
 
 
 if __name__ == "__main__":

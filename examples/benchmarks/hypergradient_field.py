@@ -90,7 +90,7 @@ def problem(cells: int, seed: int) -> Problem:
     data = train(right) + sigma * jr.normal(noise_key, (4, 25))
     held_out = validate(right) + SIGMA * jr.normal(other_key, (4, 16))
     prior = BiLaplacian(grid, lambda model: model.diffusivity.raw, 0.6, 0.5, MEAN)
-    product = CameronMartin.of(prior)
+    product = CameronMartin(prior)
     start = Aquifer(Positive(jnp.full(grid.shape, MEAN)), grid)
     method = GaussNewton(rtol=1e-4, preconditioner=lambda gradient: jax.tree.map(product.riesz, gradient))
     fitted = fit(LeastSquares(train, data, SIGMA) + prior, start, method, max_iterations=15, progress=None).model

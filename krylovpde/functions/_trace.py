@@ -1,5 +1,6 @@
 """Traces and log-determinants by stochastic Lanczos quadrature."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -7,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._solution import RESULTS, Statistics, raise_unless_successful
@@ -207,7 +207,7 @@ def _compiled(options: _Options, operator: lx.AbstractLinearOperator, like: PyTr
     outcome: Any = quadratic_forms(options.quadrature, rest, parameters, arrays, jax.lax.stop_gradient(starts))
     forms, report = outcome
     exact, chances = jnp.sum(forms[: options.deflation]), forms[options.deflation :]
-    standard_error = _spread(chances) / np.sqrt(options.num_probes)
+    standard_error = _spread(chances) / math.sqrt(options.num_probes)
     adjoint = "one space" if options.quadrature.by_derivative else "two sides of one space"
     stats = statistics(jnp.sum(report.dimension), jnp.max(report.dimension), jnp.max(report.error), adjoint)
     return exact + jnp.mean(chances), standard_error, worst(report.result), stats

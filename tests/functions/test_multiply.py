@@ -102,8 +102,10 @@ def test_single_precision_complex_and_pytrees(name, key):
     assert value.dtype == np.float32
     assert relative_error(value, exact) < 1e-3
     phases = np.exp(1j * np.arange(10.0))
-    hermitian = lx.MatrixLinearOperator(symmetric * phases[:, None] / phases, lx.positive_semidefinite_tag)
-    assert relative_error(multiply(hermitian, vector * phases, rtol=1e-9).value, exact * phases) < 1e-8
+    turned = jnp.asarray(np.asarray(symmetric) * phases[:, None] / phases)
+    hermitian = lx.MatrixLinearOperator(turned, lx.positive_semidefinite_tag)
+    found = multiply(hermitian, jnp.asarray(np.asarray(vector) * phases), rtol=1e-9).value
+    assert relative_error(found, np.asarray(exact) * phases) < 1e-8
     tree = {"a": jnp.asarray([4.0, 9.0]), "b": jnp.asarray([[0.5]])}
     vector = random_like(key, tree)
     value = multiply(lx.DiagonalLinearOperator(tree), vector, rtol=1e-9).value

@@ -136,7 +136,8 @@ def test_pytrees_complex_and_single_precision(key):
     assert float(found.standard_error) < 1e-6
     matrix = positive(key)
     phases = np.exp(1j * np.arange(float(SIZE)))
-    turned = lx.MatrixLinearOperator(matrix * phases[:, None] / phases, lx.positive_semidefinite_tag)
+    matrix_of_phases = jnp.asarray(np.asarray(matrix) * phases[:, None] / phases)
+    turned = lx.MatrixLinearOperator(matrix_of_phases, lx.positive_semidefinite_tag)
     found = log_determinant(turned, key, num_probes=2, deflation=SIZE, rtol=1e-8)
     assert found.value == pytest.approx(np.linalg.slogdet(matrix)[1], rel=1e-8)
     single = log_determinant(hermitian(matrix.astype(np.float32)), key, num_probes=2, deflation=SIZE)

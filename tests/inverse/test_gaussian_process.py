@@ -116,7 +116,7 @@ def test_likelihood_of_a_thousand_data(key):
     data = drawn(SQUARE, 1)
 
     def ours(logarithms):
-        return process_of(SQUARE, logarithms).log_marginal_likelihood(data, key, num_probes=64, max_dimension=96)
+        return process_of(SQUARE, logarithms).log_marginal_likelihood(data, key, num_probes=64, max_dimension=32)
 
     found = eqx.filter_jit(ours)(jnp.asarray(TRUTH))
     error = float(found.value - exact(SQUARE, jnp.asarray(TRUTH), data))
@@ -128,7 +128,7 @@ def test_likelihood_of_a_thousand_data(key):
 def test_selection_as_by_cholesky(seed, key):
     """The maximum within 2 % of that of the dense likelihood."""
     data = drawn(SQUARE, seed)
-    options = {"num_probes": 128, "deflation": 128, "max_dimension": 96, "rtol": 1e-3}
+    options = {"num_probes": 192, "max_dimension": 64, "rtol": 1e-3}
 
     def ours(logarithms):
         return process_of(SQUARE, logarithms).log_marginal_likelihood(data, key, **options).value

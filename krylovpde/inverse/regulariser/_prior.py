@@ -8,6 +8,7 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
+from ..._custom_types import Structure
 from ..loss import AbstractLoss, half_sum_of_squares
 
 
@@ -79,7 +80,7 @@ class AbstractPrior(AbstractLoss):
         return determinant - self(model) - 0.5 * size * math.log(2 * math.pi)
 
 
-def standard_normal_like(key: PRNGKeyArray, tree: PyTree[Array]) -> PyTree[Array]:
+def standard_normal_like(key: PRNGKeyArray, tree: Structure | PyTree[Array]) -> PyTree[Array]:
     """Independent standard normal numbers of a pytree's shapes and precisions."""
     leaves, structure = jtu.tree_flatten(tree)
     keys = jax.random.split(key, max(len(leaves), 1))

@@ -248,7 +248,7 @@ def test_an_inner_product_changes_the_way_and_a_priors_the_damping(key):
     prior = BiLaplacian(grid, lambda model: model["field"], jnp.asarray(0.5), 0.7)
     loss = LeastSquares(lambda model: operator @ model["field"].ravel() + model["level"], jnp.ones(6), 0.3) + prior
     model = {"field": jr.normal(jr.key(8), grid.shape), "level": jnp.asarray(0.2)}
-    product = {"field": CameronMartin.of(prior), "level": None}
+    product = {"field": CameronMartin(prior), "level": None}
     plain = hypergradient(_field_outer, loss, model, ConjugateGradient(80, 1e-14))
     found, stats = hypergradient(
         _field_outer, loss, model, ConjugateGradient(60, 1e-9), inner_product=product, with_stats=True

@@ -16,6 +16,7 @@ from krylovpde.inverse import (
     BiLaplacian,
     CameronMartin,
     Euclidean,
+    Gaussian,
     InInnerProduct,
     LeastSquares,
     Tikhonov,
@@ -56,39 +57,44 @@ def test_riesz_map_and_factor(kind, name, key):
     assert relative_error(mapped, gradient) < 1e-9
 
 
-_PRIOR = BiLaplacian(_GRIDS["graded"], lambda field: field, 0.7, (0.6, 1.5))
+_PRIORS = {
+    "graded": BiLaplacian(_PLANE, lambda field: field, 0.7, (0.6, 1.5), 0.3, weight=2.0),
+    "held walls": BiLaplacian(_PLANE, lambda field: field, 0.7, 0.6, boundary=kp.Dirichlet()),
+    "masked": BiLaplacian(_GRIDS["masked"], lambda field: field, 0.7, 0.8),
+    "numbers": Gaussian(lambda numbers: numbers, jnp.asarray([0.5, 2.0, 1.0]), 0.3),
+}
 
 
-def test_a_priors_product_is_the_prior(key):
-    """`½ |u|²` is the penalty, and the coordinates of a sample are the noise that it was made of."""
-    product = CameronMartin.of(_PRIOR)
-    u = jr.normal(key, _PLANE.shape)
-    np.testing.assert_allclose(0.5 * product.inner(u, u), _PRIOR(u), rtol=1e-10)
-    noise = jr.normal(jr.key(3), _PLANE.shape)
-    np.testing.assert_allclose(product.factor(noise), _PRIOR.sample(jr.key(3)), rtol=1e-10)
-    derivative = jr.normal(jr.key(4), _PLANE.shape)
-    np.testing.assert_allclose(jax.grad(_PRIOR)(product.riesz(derivative)), derivative, rtol=1e-8, atol=1e-9)
+@pytest.mark.parametrize("name", variants(_PRIORS, slow=["held walls"]))
+def test_a_priors_product_is_the_prior(name, key):
+    """`½ |u|²` is the penalty, the coordinates of a sample are the noise that it was made of, `S Sᵀ` the covariance."""
+    prior = _PRIORS[name]
+    product, grid = CameronMartin(prior), getattr(prior, "grid", None)
+    active = True if grid is None else grid.active
+    shape = (3,) if grid is None else grid.shape
+    u, derivative, noise = jnp.where(active, jr.normal(key, (3, *shape)), 0.0)
+    mean = jnp.where(active, prior.reference, 0.0)
+    np.testing.assert_allclose(0.5 * product.inner(u, u), prior(mean + u), rtol=1e-10)
+    assert relative_error(mean + product.factor(noise), jnp.where(active, prior.colour(noise), 0.0)) < 1e-10
+    assert relative_error(product.solve_factor(product.factor(noise)), noise) < 1e-9
+    transposed = jax.linear_transpose(product.factor, noise)(derivative)[0]
+    gradient = product.riesz(derivative)
+    assert relative_error(product.factor(transposed), gradient) < 1e-9
+    np.testing.assert_allclose(product.inner(gradient, u), jnp.sum(derivative * u), rtol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["graded", "masked"])
-def test_the_factor_of_a_priors_product(name, key):
-    product = CameronMartin(_GRIDS[name], 0.7, 0.8)
-    derivative, raw = jnp.where(product.grid.active, jr.normal(key, (2, *product.grid.shape)), 0.0)
-    transposed = jax.linear_transpose(product.factor, raw)(derivative)[0]
-    assert relative_error(product.factor(transposed), product.riesz(derivative)) < 1e-9
-    assert relative_error(product.solve_factor(product.factor(raw)), raw) < 1e-9
+def test_the_numbers_of_a_priors_product_are_constants():
+    def length(deviation):
+        prior = BiLaplacian(_PLANE, lambda field: field, deviation, 0.6)
+        return CameronMartin(prior).norm(jnp.ones(_PLANE.shape))
+
+    assert jax.jit(jax.grad(length))(0.7) == 0.0
 
 
 @pytest.mark.bad_input
-def test_what_a_priors_product_does_not_know():
-    with pytest.raises(TypeError, match="On a radial grid use H1"):
-        CameronMartin(_GRIDS["cylinder"], 1.0, 1.0)
-    with pytest.raises(ValueError, match="must be positive"):
-        CameronMartin(_PLANE, 0.0, 1.0)
-    with pytest.raises(ValueError, match="only insulated walls"):
-        CameronMartin.of(BiLaplacian(_PLANE, lambda field: field, 0.7, 0.6, boundary=kp.Dirichlet()))
-    with pytest.raises(ValueError, match="traced by JAX"):
-        jax.jit(lambda length: CameronMartin.of(BiLaplacian(_PLANE, value_of, 0.7, length)).standard_deviation)(0.5)
+def test_a_product_of_no_prior():
+    with pytest.raises(TypeError, match="a prior that whitens and colours is needed"):
+        CameronMartin(Tikhonov(_PLANE, lambda field: field, 1.0))
 
 
 def test_h1_is_the_product_of_values_and_slopes():
