@@ -57,7 +57,7 @@ def posterior_of_a_decay(key: jax.Array) -> kp.inverse.LaplacePosterior:
 
 
 def by_quadrature(posterior: kp.inverse.LaplacePosterior) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of the logarithm of the rate, by sums over a grid: for two numbers that is possible."""
+    """Mean and standard deviation of the logarithm of the rate, by sums over a grid of two numbers."""
     vectors = jnp.stack(jnp.meshgrid(*[jnp.linspace(-12.0, 12.0, 241)] * 2), axis=-1).reshape(-1, 2)
     density = jnp.exp(jax.lax.map(posterior.vector_log_density, vectors, batch_size=1000))
     rates = jax.vmap(lambda vector: posterior.model_at(vector)["rate"].raw)(vectors)

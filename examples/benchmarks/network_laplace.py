@@ -78,7 +78,7 @@ def case(seed: int, width: int, rank: int) -> dict[str, dict[str, float]]:
     start = Rod(kp.inverse.Positive(kp.inverse.NetworkField(network, grid)), grid)
     prior = kp.inverse.Gaussian(lambda rod: eqx.filter(rod.ratio.raw.network, eqx.is_inexact_array), 1.0)
     loss = kp.inverse.LeastSquares(made[0])
-    fitted = kp.inverse.fit(loss + prior, start, kp.inverse.GaussNewton(), max_iterations=60, progress=None)
+    fitted = kp.inverse.fit(loss + prior, start, kp.inverse.GaussNewton(), max_iterations=300, progress=None)
     full = kp.inverse.laplace_posterior(loss, prior, fitted.model, rank=rank, key=key)
     diagonal = kp.inverse.diagonal_laplace_posterior(loss, prior, fitted.model, key=key)
     actual = kp.Sensors(fine, grid.coordinates[0][:, None]).mv(truth.ratio.raw)

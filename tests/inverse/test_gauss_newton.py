@@ -12,6 +12,7 @@ from krylovpde.inverse import Box, GaussNewton, LeastSquares, Positive, fit
 from krylovpde.inverse.fitting._bounds import Bounds
 from krylovpde.inverse.fitting._normal_equations import (
     DampedProblem,
+    Linearised,
     forcing_term,
     in_units,
     leaf_curvatures,
@@ -190,6 +191,30 @@ def test_the_damped_step_is_that_of_the_dense_equations(limited):
     np.testing.assert_allclose(found.gradient, gradient, rtol=1e-12)
     np.testing.assert_allclose(found.step, expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.model_residual[0], linearised.residual[0] + dense @ expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_inexact_transpose_makes_no_long_steps(size, key):
+    """Where the gradient is no larger than the error of the transpose, the step is no longer than that error makes it.
+
+    Directions cancel there, and with steps of `squared / curvature` along them the lengths here reach 1e118.
+    """
+    matrix = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((20, size)))[0])
+
+    def transposed(cotangent):
+        exact = matrix.T @ cotangent[0]
+        return exact + 1e-6 * jnp.sin(1e5 * jnp.sum(cotangent[0]) + 1e9 * exact) * jnp.linalg.norm(cotangent[0])
+
+    def length(key):
+        residual = jax.random.normal(key, (20,))
+        residual = residual - matrix @ (matrix.T @ residual)
+        linearised = Linearised([residual], lambda x: [matrix @ x], transposed)
+        problem = DampedProblem(jnp.asarray(1e-9), jnp.asarray(1e-8), jnp.asarray(50), None)
+        found = solve_damped(linearised, jnp.zeros(size), Bounds(), problem)
+        return jnp.linalg.norm(found.step) / jnp.linalg.norm(residual)
+
+    lengths = jax.jit(jax.vmap(length))(jax.random.split(key, 200))
+    assert np.max(lengths) < 1e-4
 
 
 def test_complex_residuals_and_curvatures():

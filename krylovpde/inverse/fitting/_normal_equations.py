@@ -93,13 +93,15 @@ class Krylov(NamedTuple):
     """Where conjugate gradients stand after `taken` steps; `gradient` and `free` are those at the point itself.
 
     `squared` is the squared norm of the model's gradient, in the preconditioner's product where there is one: a Riesz
-    map then measures it as the field's norm does, on any mesh.
+    map then measures it as the field's norm does, on any mesh. `descent` is how fast the model falls along `direction`,
+    the same number in exact arithmetic.
     """
 
     step: PyTree
     model_residual: list[Array]
     direction: PyTree
     squared: Scalar
+    descent: Scalar
     first_squared: Scalar
     gradient: PyTree
     free: PyTree
@@ -128,7 +130,9 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
         image = jax.lax.cond(is_first, lambda _: nothing, linearised.forward, before.direction)
         curvature = dot(image, image).astype(before.squared.dtype)
         curvature += problem.damping * dot(before.direction, before.direction)
-        length = jnp.where(curvature > 0, before.squared / jnp.where(curvature > 0, curvature, 1), 0)
+        # Not `squared / curvature`: where rounding and the tolerance of a solve are all that is left, directions cancel,
+        # and the step would be as long as they are short.
+        length = jnp.where(curvature > 0, before.descent / jnp.where(curvature > 0, curvature, 1), 0)
         step = add_scaled(before.step, length, before.direction)
         model_residual = add_scaled(before.model_residual, length, image)
         slope = add_scaled(linearised.transposed(model_residual), problem.damping, step)
@@ -140,17 +144,18 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
         squared = dot(slope, towards).astype(before.squared.dtype)
         kept = jnp.where(is_first, 0, squared / jnp.where(before.squared > 0, before.squared, 1))
         direction = jtu.tree_map(lambda d, z: kept * d - z, before.direction, towards)
+        descent = -dot(slope, direction).astype(before.squared.dtype)
         first = jnp.where(is_first, squared, before.first_squared)
-        return Krylov(step, model_residual, direction, squared, first, gradient, free, before.taken + 1)
+        return Krylov(step, model_residual, direction, squared, descent, first, gradient, free, before.taken + 1)
 
     def go_on(now: Krylov) -> Bool[Array, ""]:
         # A NaN ends the solve, and so does what a preconditioner that is not positive definite makes.
-        unfinished = (now.squared > problem.forcing**2 * now.first_squared) & (now.squared > 0)
+        unfinished = (now.squared > problem.forcing**2 * now.first_squared) & (now.squared > 0) & (now.descent > 0)
         return (now.taken < 0) | (unfinished & (now.taken < problem.max_steps))
 
     free = bounds.free(parameters, zeros)
     one = jnp.ones_like(problem.damping)
-    start = Krylov(zeros, linearised.residual, zeros, 0 * one, one, zeros, free, jnp.asarray(-1))
+    start = Krylov(zeros, linearised.residual, zeros, 0 * one, 0 * one, one, zeros, free, jnp.asarray(-1))
     return jax.lax.while_loop(go_on, advance, start)
 
 

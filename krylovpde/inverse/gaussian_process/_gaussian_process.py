@@ -134,8 +134,9 @@ class GaussianProcess(eqx.Module):
 
         The prior's is a root of $K$ times white noise: with a [`krylovpde.functions.MaternCovariance`][]
         $C^\top \Lambda^{1/2} (\Lambda^{-1/2} C K C^\top \Lambda^{-1/2})^{1/2} z$ with the cosine transform $C$ and the
-        diagonal $\Lambda$ of $C K C^\top$, otherwise $K^{1/2} z$. The posterior's is $f + K (K + \sigma^2 I)^{-1} (y - f - \varepsilon)$ with $f$ from
-        the prior and $\varepsilon$ from the noise (Matheron's rule).
+        diagonal $\Lambda$ of $C K C^\top$, otherwise $K^{1/2} z$. The posterior's is
+        $f + K (K + \sigma^2 I)^{-1} (y - f - \varepsilon)$ with $f$ from the prior and $\varepsilon$ from the noise
+        (Matheron's rule).
 
         **Arguments:**
 

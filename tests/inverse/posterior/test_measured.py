@@ -49,7 +49,7 @@ def test_column_tracer(key):
 
     curves = example.read(_DATA)
     length = max(curves) + example.TAIL
-    grid = kp.Grid((round(length / 0.1),), 0.0, length)
+    grid = kp.Grid((round(length / 0.08),), 0.0, length)
     for number, (depth, (times, measured)) in enumerate(curves.items()):
         column = example.Column(kp.Sensors(grid, list(curves)), jnp.asarray(number), jnp.asarray(times))
         classical = example.fit(column, depth, measured)
