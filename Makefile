@@ -54,4 +54,5 @@ bench: $(READY)
 	$(BIN)/python -m examples.against_diffrax.work_precision --figures results
 	@for name in work train alone; do $(BIN)/python -m examples.against_diffrax.paper $$name || exit 1; done
 	@for name in hilbert depth smooth; do $(BIN)/python -m examples.iteration_adjoints $$name || exit 1; done
-	@for script in examples/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for name in absorbing gradients kernels memory network_laplace sparse "hypergradients logistic" "hypergradients field"; do \
+		echo "== $$name"; $(BIN)/python -m examples.benchmarks.$$name || exit 1; done

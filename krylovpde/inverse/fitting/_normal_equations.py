@@ -130,8 +130,8 @@ def solve_damped(linearised: Linearised, parameters: PyTree[Array], bounds: Boun
         image = jax.lax.cond(is_first, lambda _: nothing, linearised.forward, before.direction)
         curvature = dot(image, image).astype(before.squared.dtype)
         curvature += problem.damping * dot(before.direction, before.direction)
-        # Not `squared / curvature`: where rounding and the tolerance of a solve are all that is left, directions cancel,
-        # and the step would be as long as they are short.
+        # Not `squared / curvature`: where rounding and the tolerance of a solve are all that is left, directions cancel
+        # and that step would be as long as they are short.
         length = jnp.where(curvature > 0, before.descent / jnp.where(curvature > 0, curvature, 1), 0)
         step = add_scaled(before.step, length, before.direction)
         model_residual = add_scaled(before.model_residual, length, image)
