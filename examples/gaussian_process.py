@@ -94,10 +94,10 @@ def main():
 
     process = model.process(grid)
     mean = process.posterior_mean(data, rtol=1e-3).value
-    draws = jnp.stack([process.sample(key, data, rtol=1e-3).value for key in jax.random.split(keys[3], 8)])
+    draws = jnp.stack([process.sample(key, data, rtol=1e-3).value for key in jax.random.split(keys[3], 32)])
     spread = jnp.sqrt(jnp.mean((draws - mean) ** 2, axis=0))
     errors = [float(jnp.sqrt(jnp.mean(x**2))) for x in (mean - clean, spread)]
-    print(f"error of the mean {errors[0]:.3f}, its standard deviation by 8 samples {errors[1]:.3f}")
+    print(f"error of the mean {errors[0]:.3f}, its standard deviation by 32 samples {errors[1]:.3f}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     shown, axes = figure(2, 2, size=(8.5, 7.4))
     parts = {"field": clean, "data": data, "posterior mean": mean, "posterior standard deviation": spread}

@@ -106,7 +106,7 @@ def main():
     axes[1, 2].plot(later, band.mean[:, 0], label="mean of the samples")
     axes[1, 2].plot(later, run(fine, later, UNSEEN)(truth)[:, 0], "k--", label="truth")
     axes[1, 2].set(xlabel="time", ylabel="temperature", title="between the sensors, up to t = 3")
-    axes[1, 2].legend(loc="upper right")
+    axes[1, 2].legend(loc="upper right", fontsize=8)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     shown.savefig(options.output, dpi=150)
 

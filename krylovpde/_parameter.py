@@ -1,5 +1,6 @@
 """Parameters: numbers and arrays as leaves, and checks that name the argument, what was found and what to do."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -51,3 +52,21 @@ def as_inexact(value: Any) -> Array:
     """An array of floating-point or complex numbers: those keep their type, integers become floats."""
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def as_positive(value: Any, where: str) -> Array:
+    """One positive number as an array: a leaf, so that a new one compiles nothing."""
+    return _as_number(value, where, "positive", lambda number: number > 0)
+
+
+def as_nonnegative(value: Any, where: str) -> Array:
+    """One number that is not negative, as an array."""
+    return _as_number(value, where, "non-negative", lambda number: number >= 0)
+
+
+def _as_number(value: Any, where: str, what: str, accepts: Callable[[Any], Any]) -> Array:
+    number = as_parameter(value, where)
+    if number.ndim != 0 or known_false(lambda x: jnp.isfinite(x) & accepts(x), number):
+        message = f"`{where}` must be one {what} number, got {value}."
+        raise ValueError(message)
+    return number

@@ -143,6 +143,44 @@ def test_uncertain_field(tmp_path):
 
 
 @pytest.mark.slow
+def test_gaussian_process(tmp_path):
+    """The hyperparameters are near those of the dense likelihood, from the same data."""
+    figure = tmp_path / "process.png"
+    run = _run("gaussian_process.py", "--cells", 16, "--probes", 128, "--dense", "--output", figure)
+    assert run.returncode == 0, run.stderr
+    chosen, dense = (
+        [float(x) for x in re.findall(rf"^{row} +([\d.]+) +([\d.]+) +([\d.]+)", run.stdout, re.MULTILINE)[0]]
+        for row in ("chosen", "dense")
+    )
+    assert chosen == pytest.approx(dense, rel=0.05)
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_learn_weights(tmp_path):
+    """The second experiment is predicted better from step to step."""
+    figure = tmp_path / "weights.png"
+    run = _run("learn_weights.py", "--steps", 4, "--output", figure)
+    assert run.returncode == 0, run.stderr
+    values = [float(x) for x in re.findall(r"second experiment +([\d.]+)", run.stdout)]
+    assert len(values) == 4
+    assert values == sorted(values, reverse=True)
+    assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["logistic", "field"])
+def test_hypergradients(study, tmp_path):
+    """Each study in small: conjugate gradients end with a loss near the exact hypergradient's; table and figure."""
+    options = ["--methods", "conjugate gradients", "--products", 20, "--steps", 3, "--seeds", 1, "--cells", 12]
+    run = _run("-m", "examples.benchmarks.hypergradients", study, *options, "--output", tmp_path)
+    assert run.returncode == 0, run.stderr
+    rows = [float(x) for x in re.findall(r"^(?:dense|conjugate gradients) +\d+ +([\d.]+)", run.stdout, re.MULTILINE)]
+    assert rows[-1] == pytest.approx(rows[-2], rel=0.1)
+    assert (tmp_path / f"hypergradients_{study}.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["blackjax", "numpyro"])
 def test_samplers(sampler):
     """Where the library is there: the posterior's mean and spread as by quadrature, nearer than the normal one's."""

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._custom_types import Structure
-from ..grid import Grid, as_parameter, is_concrete
+from .._parameter import as_nonnegative, as_positive
+from ..grid import Grid
 from ._symmetric import AbstractSymmetricOperator
 
 
@@ -44,9 +45,9 @@ class RBFCovariance(AbstractSymmetricOperator):
         `ValueError` for axes that are not one-dimensional, empty or not finite, and numbers that are arrays or known
         not to be positive.
         """
-        self.axes = as_axes("RBFCovariance", coordinates.centres if isinstance(coordinates, Grid) else coordinates)
-        self.length_scale = as_number("RBFCovariance", length_scale, "length_scale", strict=True)
-        self.variance = as_number("RBFCovariance", variance, "variance", strict=False)
+        self.axes = as_axes("RBFCovariance", coordinates)
+        self.length_scale = as_positive(length_scale, "RBFCovariance(length_scale)")
+        self.variance = as_nonnegative(variance, "RBFCovariance(variance)")
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """`K x`, one axis after the other."""
@@ -75,8 +76,15 @@ class RBFCovariance(AbstractSymmetricOperator):
         return np.result_type(self.length_scale.dtype, self.variance.dtype)
 
 
-def as_axes(owner: str, axes: Sequence[Any]) -> tuple[np.ndarray, ...]:
-    """The nodes along each axis."""
+def as_axes(owner: str, coordinates: Any) -> tuple[np.ndarray, ...]:
+    """The nodes along each axis: the cell centres of a Cartesian grid, or lists of numbers."""
+    axes = coordinates.centres if isinstance(coordinates, Grid) else coordinates
+    if not isinstance(axes, Sequence | np.ndarray | jax.Array):
+        message = (
+            f"`{owner}(coordinates)` must be a Cartesian kp.Grid or one list of nodes per axis, got a "
+            f"{type(coordinates).__name__}."
+        )
+        raise TypeError(message)
     nodes = tuple(np.array(axis, np.float64) for axis in axes)
     if not nodes:
         message = f"`{owner}(coordinates)` needs the nodes of at least one axis, got none."
@@ -86,15 +94,3 @@ def as_axes(owner: str, axes: Sequence[Any]) -> tuple[np.ndarray, ...]:
             message = f"`{owner}(coordinates)`: need finite nodes, one list per axis; got shape {axis.shape}."
             raise ValueError(message)
     return nodes
-
-
-def as_number(owner: str, value: Any, name: str, *, strict: bool) -> Array:
-    """One number, positive (`strict`) or not negative where it is known."""
-    number = as_parameter(value, f"{owner}({name})")
-    if number.ndim != 0:
-        message = f"`{owner}({name}=...)` must be one number, got shape {number.shape}."
-        raise ValueError(message)
-    if is_concrete(number) and not (number > 0 if strict else number >= 0):
-        message = f"`{owner}({name}=...)` must {'be positive' if strict else 'not be negative'}, is {number}."
-        raise ValueError(message)
-    return number

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._custom_types import Structure
+from .._parameter import as_nonnegative, as_positive
 from ..grid import Grid
-from ._covariance import as_axes, as_number
+from ._covariance import as_axes
 from ._symmetric import AbstractSymmetricOperator
 from ._toeplitz import ToeplitzOperator
 
@@ -68,13 +69,13 @@ class MaternCovariance(AbstractSymmetricOperator):
                 "without the mask, and observe the active cells."
             )
             raise ValueError(message)
-        axes = as_axes("MaternCovariance", coordinates.centres if isinstance(coordinates, Grid) else coordinates)
+        axes = as_axes("MaternCovariance", coordinates)
         if smoothness not in _POLYNOMIALS:
             message = f"`MaternCovariance(smoothness=...)` must be 0.5, 1.5 or 2.5, got {smoothness!r}."
             raise ValueError(message)
         self.shape, self.spacing = tuple(x.size for x in axes), tuple(map(_spacing, axes))
-        self.length_scale = as_number("MaternCovariance", length_scale, "length_scale", strict=True)
-        self.variance = as_number("MaternCovariance", variance, "variance", strict=False)
+        self.length_scale = as_positive(length_scale, "MaternCovariance(length_scale)")
+        self.variance = as_nonnegative(variance, "MaternCovariance(variance)")
         self.smoothness = float(smoothness)
 
     def first_row(self, dtype: Any) -> Float[Array, "..."]:

@@ -111,6 +111,12 @@ def trace(
         Ubaru, Chen, Saad, *Fast estimation of tr(f(A)) via stochastic Lanczos quadrature* (2017); deflation as in
         Meyer, Musco, Musco, Woodruff, *Hutch++: Optimal stochastic trace estimation* (2021).
     """
+    if not isinstance(function, AbstractScalarFunction):
+        message = (
+            "`functions.trace(operator, function, ...)` takes a scalar function that knows its divided differences, such "
+            f"as krylovpde.functions.Logarithm(), got a {type(function).__name__}."
+        )
+        raise TypeError(message)
     settings = (num_probes, probes, deflation, rtol, max_dimension, throw)
     return _estimate("functions.trace", (function,), operator, key, *settings)
 

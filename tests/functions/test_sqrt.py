@@ -219,7 +219,7 @@ def test_wrong_input():
         sqrt_multiply(covariance, jnp.ones((7, 6)), rtol=1e-17)
     with pytest.raises(ValueError, match="length_scale"):
         RBFCovariance(AXES, 0.0)
-    with pytest.raises(ValueError, match="one number"):
+    with pytest.raises(ValueError, match="one positive number"):
         RBFCovariance(AXES, jnp.ones(2))
     with pytest.raises(ValueError, match="variance"):
         RBFCovariance(AXES, 1.0, -1.0)

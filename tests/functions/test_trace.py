@@ -159,6 +159,8 @@ def test_wrong_input(key):
     operator = lx.DiagonalLinearOperator(jnp.ones(3))
     with pytest.raises(ValueError, match="self-adjoint"):
         log_determinant(lx.MatrixLinearOperator(jnp.eye(3)), key)
+    with pytest.raises(TypeError, match=r"such as krylovpde.functions.Logarithm\(\), got a"):
+        trace(operator, jnp.log, key)
     with pytest.raises(ValueError, match="num_probes"):
         trace(operator, Inverse(), key, num_probes=1)
     with pytest.raises(ValueError, match="rademacher"):

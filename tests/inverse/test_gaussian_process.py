@@ -156,3 +156,5 @@ def test_wrong_input():
         GaussianProcess(covariance, 0.0)
     with pytest.raises(ValueError, match="like the operator's input"):
         GaussianProcess(covariance, 0.1).posterior_mean(jnp.ones(3))
+    with pytest.raises(ValueError, match=r"posterior_mean\(data\)` must be real"):
+        GaussianProcess(covariance, 0.1).posterior_mean(jnp.ones((6, 5), complex))

@@ -5,10 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import lineax as lx
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
-from ..._parameter import as_parameter, is_concrete
+from ..._parameter import as_positive
 from ..._solution import Solution
 from ...functions import inverse_multiply, sqrt_multiply
 from ...integrate._entrance import real_dtype
@@ -59,11 +60,7 @@ class GaussianProcess(eqx.Module):
                 "tags=krylovpde.self_adjoint_tag)`."
             )
             raise ValueError(message)
-        number = as_parameter(noise, f"{_NAME}(noise)")
-        if number.ndim != 0 or (is_concrete(number) and not number > 0):
-            message = f"`{_NAME}(noise=...)` is a variance: one positive number, got {number}."
-            raise ValueError(message)
-        self.covariance, self.noise = covariance, number
+        self.covariance, self.noise = covariance, as_positive(noise, f"{_NAME}(noise)")
 
     def log_marginal_likelihood(
         self,
@@ -94,7 +91,7 @@ class GaussianProcess(eqx.Module):
 
         A [`krylovpde.inverse.LogMarginalLikelihood`][].
         """
-        data = checked_vector(self.covariance, data, f"{_NAME}.log_marginal_likelihood")
+        data = self._checked(data, "log_marginal_likelihood")
         solve = _solve_options(rtol, max_dimension, throw)
         estimate = {"num_probes": num_probes, "deflation": deflation, "consistent": consistent}
         return _likelihood(self, data, key, tuple(estimate.items()), tuple(solve.items()))
@@ -117,7 +114,7 @@ class GaussianProcess(eqx.Module):
 
         A [`krylovpde.Solution`][] whose value is a field.
         """
-        data = checked_vector(self.covariance, data, f"{_NAME}.posterior_mean")
+        data = self._checked(data, "posterior_mean")
         solve = _solve_options(rtol, max_dimension, throw)
         return _posterior_mean(self, data, tuple(solve.items()))
 
@@ -152,7 +149,7 @@ class GaussianProcess(eqx.Module):
         """
         field_key, noise_key = jax.random.split(key)
         if data is not None:
-            data = checked_vector(self.covariance, data, f"{_NAME}.sample")
+            data = self._checked(data, "sample")
         like = self.covariance.in_structure() if data is None else data
         white = standard_normal_like(field_key, like)
         options = _solve_options(rtol, max_dimension, throw)
@@ -162,6 +159,13 @@ class GaussianProcess(eqx.Module):
         noise = scale(jnp.sqrt(self.noise), standard_normal_like(noise_key, like))
         update = self.posterior_mean(subtract(data, add(prior.value, noise)), **options)
         return eqx.tree_at(lambda s: s.value, prior, add(prior.value, update.value))
+
+    def _checked(self, data: PyTree[ArrayLike], name: str) -> PyTree[Array]:
+        data = checked_vector(self.covariance, data, f"{_NAME}.{name}")
+        if any(map(jnp.iscomplexobj, jtu.tree_leaves(data))):
+            message = f"`{_NAME}.{name}(data)` must be real, and so must the covariance."
+            raise ValueError(message)
+        return data
 
 
 def _solve_options(rtol: float | None, max_dimension: int | None, throw: bool) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ..._parameter import as_nonnegative
 from ..._solution import RESULTS
-from ._arguments import as_nonnegative, check_count
+from ._arguments import check_count
 from ._base import AbstractInverse, InverseProduct, Product
 
 # Curvature below this many units of rounding of the largest one that was met is none.
@@ -45,7 +46,7 @@ class ConjugateGradient(AbstractInverse):
     def __init__(self, max_steps: int = 20, rtol: float = 1e-8, damping: float | Float[Array, ""] = 0.0):
         self.max_steps = check_count("ConjugateGradient: max_steps", max_steps)
         self.rtol = rtol
-        self.damping = as_nonnegative("ConjugateGradient: damping", damping)
+        self.damping = as_nonnegative(damping, "ConjugateGradient(damping)")
         if not rtol >= 0:
             message = f"ConjugateGradient: rtol must not be negative, got {rtol}."
             raise ValueError(message)

@@ -102,6 +102,12 @@ def hypergradient(
     Source: Bengio, *Gradient-based optimization of hyperparameters*, Neural Computation 12 (2000); Hataya, Yamada,
     *Nyström method for accurate and scalable implicit differentiation*, AISTATS 2023.
     """
+    if not isinstance(method, AbstractInverse):
+        message = (
+            "hypergradient: method must be a ConjugateGradient(...), Nystrom(...), Neumann(...) or LowRankInverse of "
+            f"krylovpde.inverse, got {method!r}."
+        )
+        raise TypeError(message)
     hyper, rest = _hyperparameters(inner, hyperparameters)
     free, fixed = _unknowns(solution, trainable)
     for name, loss in (("outer", outer), ("inner", inner)):
@@ -135,6 +141,9 @@ def low_rank_inverse(
 
     **Raises:** as `hypergradient`; `ValueError` for a `Nystrom` that works in blocks.
     """
+    if not isinstance(method, Nystrom):
+        message = f"low_rank_inverse: only a Nystrom makes a factorisation, got {method!r}."
+        raise TypeError(message)
     if method.block_size is not None:
         message = "low_rank_inverse: a Nystrom with block_size keeps nothing that could be used again; leave it out."
         raise ValueError(message)

@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._parameter import as_positive
 from ..._solution import RESULTS
-from ._arguments import as_positive, check_count
+from ._arguments import check_count
 from ._base import AbstractInverse, InverseProduct, Product
 
 
@@ -38,7 +39,7 @@ class Neumann(AbstractInverse):
 
     def __init__(self, steps: int, step_size: float | Float[Array, ""]):
         self.steps = check_count("Neumann: steps", steps)
-        self.step_size = as_positive("Neumann: step_size", step_size)
+        self.step_size = as_positive(step_size, "Neumann(step_size)")
 
     @property
     def shift(self) -> Float[Array, ""]:

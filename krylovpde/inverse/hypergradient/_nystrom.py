@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..._parameter import as_positive
 from ..._solution import RESULTS
-from ._arguments import as_positive, check_count
+from ._arguments import check_count
 from ._base import AbstractInverse, InverseProduct, Product
 from ._columns import AbstractColumns, UniformColumns
 from ._low_rank import LowRankInverse
@@ -65,7 +66,7 @@ class Nystrom(AbstractInverse):
         block_size: int | None = None,
     ):
         self.rank = check_count("Nystrom: rank", rank)
-        self.rho = as_positive("Nystrom: rho", rho)
+        self.rho = as_positive(rho, "Nystrom(rho)")
         self.key = key
         self.columns = UniformColumns() if columns is None else columns
         self.block_size = None if block_size is None else check_count("Nystrom: block_size", block_size)

@@ -48,15 +48,6 @@ def refuse_complex(name: str, data: PyTree[Array]):
         raise TypeError(message)
 
 
-def as_positive(name: str, value: Any) -> Array:
-    """A number of a loss as an array: a leaf, so that a new one compiles nothing."""
-    number = as_inexact(value)
-    if is_concrete(number) and not (number.ndim == 0 and float(number) > 0):
-        message = f"{name} must be one positive number, got {value}."
-        raise ValueError(message)
-    return number
-
-
 def weighted(prediction: Array, data: Array, sigma: Array) -> Array:
     """`(prediction - data) / sigma`; 0 where `sigma` is infinite."""
     # The prediction's precision decides: it is the state's.

@@ -8,8 +8,9 @@ import jax.tree_util as jtu
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Float, PyTree, Scalar, Shaped
 
+from ..._parameter import as_positive
 from ._base import AbstractDataLoss
-from ._data import as_positive, measured, predicted, refuse_complex, weighted
+from ._data import measured, predicted, refuse_complex, weighted
 
 
 class Huber(AbstractDataLoss):
@@ -50,7 +51,7 @@ class Huber(AbstractDataLoss):
     ):
         self.predict = predict
         self.data, self.sigma = measured("Huber", predict, data, sigma)
-        self.threshold = as_positive("Huber: threshold", threshold)
+        self.threshold = as_positive(threshold, "Huber(threshold)")
         refuse_complex("Huber", self.data)
 
     def residual(self, model: PyTree) -> PyTree[Array]:

@@ -8,8 +8,9 @@ import jax.tree_util as jtu
 from jax.scipy.special import digamma
 from jaxtyping import Array, ArrayLike, Float, PyTree, Scalar, Shaped
 
+from ..._parameter import as_positive
 from ._base import AbstractDataLoss
-from ._data import as_positive, measured, predicted, refuse_complex, weighted
+from ._data import measured, predicted, refuse_complex, weighted
 
 # log(1 + x)/x is summed as a series up to here; with this many terms its error is below 1e-17.
 _SMALL, _NUM_TERMS = 0.02, 10
@@ -56,7 +57,7 @@ class StudentT(AbstractDataLoss):
     ):
         self.predict = predict
         self.data, self.sigma = measured("StudentT", predict, data, sigma)
-        self.dof = as_positive("StudentT: dof", dof)
+        self.dof = as_positive(dof, "StudentT(dof)")
         refuse_complex("StudentT", self.data)
 
     def residual(self, model: PyTree) -> PyTree[Array]:

@@ -6,9 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Scalar
 
+from ..._parameter import known_false
 from ..loss import AbstractLoss
 from ._curvature import AbstractCurvature
 from ._evidence import Squares, best_precisions, gaussian_constants, log_evidence
@@ -175,11 +177,18 @@ class LaplacePosterior(eqx.Module):
 
         **Returns:** a `Prediction`.
 
-        **Raises:** `TypeError` for outputs that are not real; `ValueError` where there are more than 4096 outputs of
+        **Raises:** `TypeError` for outputs that are not real; `ValueError` for a negative `sigma`, fewer than two
+        samples, a level that is no probability, and where there are more than 4096 outputs of
         as many unknowns, and no key.
         """
         if not 0 < level < 1:
             message = f"predict: level is a probability between 0 and 1, got {level}."
+            raise ValueError(message)
+        if key is not None and count < 2:
+            message = f"predict: a spread needs at least 2 samples, got count={count}."
+            raise ValueError(message)
+        if any(known_false(lambda s: s >= 0, leaf) for leaf in jtu.tree_leaves(sigma)):
+            message = f"predict: sigma are standard deviations and cannot be negative, got {sigma}."
             raise ValueError(message)
         shapes = eqx.filter_eval_shape(function, self.model)
         check_outputs(shapes, self.size if key is None else 0)

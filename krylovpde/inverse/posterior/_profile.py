@@ -104,6 +104,9 @@ def profile_likelihood(
             f"{np.shape(value_of(node))} and {points.size} values."
         )
         raise ValueError(message)
+    if not _is_node(model, parameter):
+        message = "profile_likelihood: parameter must select a whole parametrisation or leaf of the model."
+        raise ValueError(message)
     estimate = float(np.asarray(value_of(node)).ravel()[0])
     others = _without(model, parameter, trainable)
     num_free = sum(leaf.size for leaf in jtu.tree_leaves(eqx.filter(model, trainable)))
@@ -125,6 +128,15 @@ def profile_likelihood(
         warnings.warn(message, InversionWarning, stacklevel=2)
     statistic = 2 * (losses - min(least, losses.min())) / factor
     return ProfileLikelihood(estimate, points, statistic, tuple(fitted[i] for i in range(len(points))), factor)
+
+
+def _is_node(model: PyTree, parameter: Callable[[Any], Any]) -> bool:
+    """Whether what is selected can be replaced."""
+    try:
+        eqx.tree_at(parameter, model, replace_fn=lambda node: node)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _with_value(node: Any, value: float) -> Any:

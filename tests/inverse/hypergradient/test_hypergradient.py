@@ -362,6 +362,11 @@ def test_bad_arguments(key):
         hypergradient(_quartic, _RIDGE, minimum, Nystrom(7, 1.0, key=key))
     with pytest.raises(ValueError, match="keeps nothing that could be used again"):
         low_rank_inverse(_RIDGE, minimum, Nystrom(3, 1.0, key=key, block_size=1))
+    for wrong in ("cg", Nystrom):
+        with pytest.raises(TypeError, match=r"method must be a ConjugateGradient\(\.\.\.\), Nystrom"):
+            hypergradient(_quartic, _RIDGE, minimum, wrong)
+    with pytest.raises(TypeError, match="only a Nystrom makes a factorisation"):
+        low_rank_inverse(_RIDGE, minimum, _CG)
     with pytest.raises(TypeError, match="inner_product holds a float"):
         hypergradient(_quartic, _RIDGE, minimum, _CG, inner_product=1.0)
     variation = TotalVariation(kp.Grid((6,), 0.0, 1.0), lambda model: model, jnp.asarray(1.0), 0.1)

@@ -197,11 +197,11 @@ def test_bad_arguments(key):
         with pytest.raises(ValueError, match="must be an integer, at least 1"):
             ConjugateGradient(wrong)
     for wrong in (0.0, -1.0, np.nan, np.ones(2)):
-        with pytest.raises(ValueError, match="rho must be one number, positive"):
+        with pytest.raises(ValueError, match=r"\(rho\)` must be one positive number"):
             Nystrom(3, wrong, key=key)
-        with pytest.raises(ValueError, match="step_size must be one number, positive"):
+        with pytest.raises(ValueError, match=r"\(step_size\)` must be one positive number"):
             Neumann(3, wrong)
-    with pytest.raises(ValueError, match="damping must be one number, not negative"):
+    with pytest.raises(ValueError, match=r"\(damping\)` must be one non-negative number"):
         ConjugateGradient(3, damping=-1.0)
     with pytest.raises(ValueError, match="rtol must not be negative"):
         ConjugateGradient(3, -1e-3)

@@ -141,9 +141,9 @@ def test_a_new_threshold_does_not_recompile():
 
 @pytest.mark.bad_input
 def test_bad_input():
-    with pytest.raises(ValueError, match="Huber: threshold must be one positive number, got 0"):
+    with pytest.raises(ValueError, match=r"`Huber\(threshold\)` must be one positive number, got 0"):
         Huber(_identity, np.zeros(3), 1.0, 0.0)
-    with pytest.raises(ValueError, match="StudentT: dof must be one positive number, got -1"):
+    with pytest.raises(ValueError, match=r"`StudentT\(dof\)` must be one positive number, got -1"):
         StudentT(_identity, np.zeros(3), 1.0, -1.0)
     with pytest.raises(TypeError, match="Huber is for real data"):
         Huber(_identity, np.zeros(3, complex), 1.0)

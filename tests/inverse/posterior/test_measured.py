@@ -88,6 +88,14 @@ def test_oude_korendijk(key):
     np.testing.assert_allclose(np.sqrt(np.diag(linearised.covariance)), errors, rtol=0.05)
     values = posterior.calibrated(prior=False).predict(lambda m: m.unknown["k"].value)
     np.testing.assert_allclose(values.standard_deviation, linearised.standard_errors.unknown["k"], rtol=0.05)
+    away = float(values.standard_deviation) * np.array([-3, -2, -1, 1, 2, 3])
+    profile = profile_likelihood(
+        loss, classical.model, lambda m: m.unknown["k"], float(values.mean) + away, GaussNewton()
+    )
+    # Nearly a parabola: the profile's interval differs from the normal one by less than a tenth of its width.
+    width = values.upper - values.lower
+    np.testing.assert_allclose(profile.interval(), [values.lower, values.upper], atol=0.1 * float(width))
+    print(f"k in [{values.lower:.2f}, {values.upper:.2f}], by its profile {profile.interval()}")
     print(f"S, k ± {100 * errors} %, correlation {correlation[0, 1]:.4f}, k {values.mean:.3f}")
 
 

@@ -330,6 +330,10 @@ def test_bad_input(key, decay):
     posterior = laplace_posterior(loss, prior, model, rank=3, key=key)
     with pytest.raises(ValueError, match="level is a probability"):
         posterior.predict(lambda m: m(), level=95)
+    with pytest.raises(ValueError, match="at least 2 samples, got count=1"):
+        posterior.predict(lambda m: m(), key=key, count=1)
+    with pytest.raises(ValueError, match="cannot be negative, got -0.1"):
+        posterior.predict(lambda m: m(), sigma=-0.1)
     with pytest.raises(TypeError, match="must return real arrays of floats"):
         posterior.predict(lambda m: jax.lax.complex(m(), m()))
     exact = laplace_posterior(LeastSquares(lambda x: x, jnp.zeros(2), 1.0), Gaussian(lambda x: x), jnp.zeros(2), **two)

@@ -75,6 +75,8 @@ def test_bad_input(line):
         profile_likelihood(loss, model, lambda m: m.slope, [np.nan], _OPTIMISER)
     with pytest.raises(ValueError, match=r"got a parameter of shape \(12,\)"):
         profile_likelihood(LeastSquares(lambda x: x, jnp.ones(12), 1.0), jnp.ones(12), lambda x: x, [1.0], _OPTIMISER)
+    with pytest.raises(ValueError, match="whole parametrisation or leaf"):
+        profile_likelihood(LeastSquares(lambda x: x, jnp.ones(12), 1.0), jnp.ones(12), lambda x: x[0], [1.0], None)
     with pytest.raises(ValueError, match="profile_likelihood: 1 data for 1 parameters"):
         profile_likelihood(LeastSquares(lambda x: x[None], jnp.ones(1), 1.0), jnp.ones(()), lambda x: x, [1.0], None)
     elsewhere = eqx.tree_at(lambda m: m.intercept, model, jnp.asarray(0.7))
