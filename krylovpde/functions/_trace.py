@@ -113,8 +113,8 @@ def trace(
     """
     if not isinstance(function, AbstractScalarFunction):
         message = (
-            "`functions.trace(operator, function, ...)` takes a scalar function that knows its divided differences, such "
-            f"as krylovpde.functions.Logarithm(), got a {type(function).__name__}."
+            "`functions.trace(operator, function, ...)` takes a scalar function that knows its divided differences, "
+            f"such as krylovpde.functions.Logarithm(), got a {type(function).__name__}."
         )
         raise TypeError(message)
     settings = (num_probes, probes, deflation, rtol, max_dimension, throw)

@@ -332,7 +332,7 @@ def test_bad_input(key, decay):
         posterior.predict(lambda m: m(), level=95)
     with pytest.raises(ValueError, match="at least 2 samples, got count=1"):
         posterior.predict(lambda m: m(), key=key, count=1)
-    with pytest.raises(ValueError, match="cannot be negative, got -0.1"):
+    with pytest.raises(ValueError, match="cannot be negative"):
         posterior.predict(lambda m: m(), sigma=-0.1)
     with pytest.raises(TypeError, match="must return real arrays of floats"):
         posterior.predict(lambda m: jax.lax.complex(m(), m()))
