@@ -86,7 +86,7 @@ def test_wrong_input():
     axes = (np.linspace(0.0, 1.0, 4),)
     with pytest.raises(ValueError, match="equidistant"):
         MaternCovariance((np.asarray([0.0, 0.1, 0.3]),), 0.5)
-    with pytest.raises(TypeError, match=r"must be a Cartesian kp\.Grid or one list of nodes per axis, got a RadialGrid"):
+    with pytest.raises(TypeError, match="one list of nodes per axis, got a RadialGrid"):
         MaternCovariance(kp.RadialGrid(np.geomspace(0.1, 1.0, 5)), 0.5)
     with pytest.raises(ValueError, match="smoothness"):
         MaternCovariance(axes, 0.5, smoothness=1.0)
