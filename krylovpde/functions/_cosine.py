@@ -56,6 +56,12 @@ def nearest_cosine_diagonal(first_row: Float[Array, "..."]) -> Float[Array, "...
     return row
 
 
+def cosine_diagonal(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """The diagonal of `C K Cᵀ` for a dense matrix along one axis: the eigenvalues of its nearest matrix of cosines."""
+    transform = jnp.asarray(_matrix(matrix.shape[0]), matrix.dtype)
+    return jnp.sum(jnp.matmul(transform, matrix, precision="highest") * transform, axis=1)
+
+
 def _along_last(row: Float[Array, "..."]) -> Float[Array, "..."]:
     size, dtype = row.shape[-1], row.dtype
     share = np.arange(size) / size

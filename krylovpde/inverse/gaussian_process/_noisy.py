@@ -4,7 +4,6 @@ import lineax as lx
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from ..._custom_types import Structure
-from ...functions import ToeplitzOperator
 from ...functions._cosine import cosine_transform, inverse_cosine_transform
 from ...functions._symmetric import AbstractSymmetricOperator
 from ...krylov._operand import apply
@@ -29,24 +28,22 @@ class NoisyCovariance(AbstractSymmetricOperator):
         return self.covariance.in_structure()
 
 
-class WhitenedToeplitz(AbstractSymmetricOperator):
-    """`Λ^{-1/2} C (K + σ² I) Cᵀ Λ^{-1/2}` with a Toeplitz matrix `K`, the cosine transform `C` and a diagonal `Λ`."""
+class InCosines(AbstractSymmetricOperator):
+    """`Λ^{-1/2} C A Cᵀ Λ^{-1/2}` with the cosine transform `C` and a diagonal `Λ`."""
 
-    toeplitz: ToeplitzOperator
-    noise: Array
+    operator: NoisyCovariance
     eigenvalues: Float[Array, "..."]
 
-    def __init__(self, toeplitz: ToeplitzOperator, noise: Array, eigenvalues: Float[Array, "..."]):
-        self.toeplitz, self.noise, self.eigenvalues = toeplitz, noise, eigenvalues
+    def __init__(self, operator: NoisyCovariance, eigenvalues: Float[Array, "..."]):
+        self.operator, self.eigenvalues = operator, eigenvalues
 
     def mv(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Two cosine transforms, and two Fourier transforms of twice the size along each axis."""
-        field = from_cosines(self.eigenvalues, vector)
-        return to_cosines(self.eigenvalues, axpy(self.noise, field, self.toeplitz.mv(field)))
+        """Two cosine transforms, and a product with `A`."""
+        return to_cosines(self.eigenvalues, self.operator.mv(from_cosines(self.eigenvalues, vector)))
 
     def in_structure(self) -> Structure:
         """Coefficients of cosines, as many as the field has nodes."""
-        return self.toeplitz.in_structure()
+        return self.operator.in_structure()
 
 
 def to_cosines(eigenvalues: Float[Array, "..."], field: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
-from ...functions import MaternCovariance
-from ...functions._cosine import nearest_cosine_diagonal
+from ...functions import MaternCovariance, RBFCovariance
+from ...functions._cosine import cosine_diagonal, nearest_cosine_diagonal
 from ...operator import AbstractOperator
-from ._noisy import NoisyCovariance, WhitenedToeplitz, from_cosines, to_cosines
+from ._noisy import InCosines, NoisyCovariance, from_cosines, to_cosines
 
 
 class Whitening(eqx.Module):
@@ -51,8 +51,21 @@ def whiten(covariance: lx.AbstractLinearOperator, noise: Array, dtype: Any) -> W
 
 @whiten.register(MaternCovariance)
 def _(covariance, noise, dtype):
-    row, noise = covariance.first_row(dtype), noise.astype(dtype)
+    return _in_cosines(
+        covariance.toeplitz(dtype), noise.astype(dtype), nearest_cosine_diagonal(covariance.first_row(dtype))
+    )
+
+
+@whiten.register(RBFCovariance)
+def _(covariance, noise, dtype):
+    diagonal = covariance.variance.astype(dtype)
+    for matrix in covariance.axis_matrices(dtype):
+        diagonal = diagonal[..., None] * cosine_diagonal(matrix)
+    return _in_cosines(covariance, noise.astype(dtype), diagonal)
+
+
+def _in_cosines(covariance: lx.AbstractLinearOperator, noise: Array, diagonal: Float[Array, "..."]) -> Whitening:
     # Positive but for rounding: they are means of eigenvalues of a positive matrix.
-    eigenvalues = nearest_cosine_diagonal(row)
-    eigenvalues = jnp.maximum(eigenvalues, jnp.finfo(dtype).eps * jnp.max(eigenvalues)) + noise
-    return Whitening(WhitenedToeplitz(covariance.toeplitz(dtype), noise, eigenvalues), eigenvalues)
+    number = jnp.finfo(diagonal.dtype)
+    eigenvalues = jnp.maximum(diagonal, jnp.maximum(number.eps * jnp.max(diagonal), number.tiny)) + noise
+    return Whitening(InCosines(NoisyCovariance(covariance, noise), eigenvalues), eigenvalues)
