@@ -34,8 +34,9 @@ class GaussianProcess(eqx.Module):
     solve and the log-determinant are Krylov spaces of products with $K$. With a
     [`krylovpde.functions.MaternCovariance`][] or [`krylovpde.functions.RBFCovariance`][] both are preconditioned by the
     nearest matrix that the cosine transform makes diagonal: its determinant is known, chance is left in what differs
-    from it only, and the spaces are short. (For 1024 nodes in two dimensions, length scale 0.2, variance 1.3 and noise 0.05, the condition number falls
-    from 4600 to 6.6, the standard error by one probe from 28 to 3, and spaces of about 10 vectors do.)
+    from it only, and the spaces are short. (For 1024 nodes in two dimensions, length scale 0.2, variance 1.3 and noise
+    0.05, the condition number falls from 4600 to 6.6, the standard error by one probe from 28 to 3, and spaces of about
+    10 vectors do.)
 
     Derivatives are reverse-mode and of first order, in the parameters of the covariance, the noise and the data.
 
@@ -140,8 +141,8 @@ class GaussianProcess(eqx.Module):
         - `key`: of the random numbers.
         - `data`: a field, or `None` for the prior.
         - `rtol`, `max_dimension`, `throw`: as for `log_marginal_likelihood`, and for
-            [`krylovpde.functions.sqrt_multiply`][], by which the root is taken. A very smooth covariance of your own needs a
-            loose tolerance.
+            [`krylovpde.functions.sqrt_multiply`][], by which the root is taken. A very smooth covariance of your own
+            needs a loose tolerance.
 
         **Returns:**
 
