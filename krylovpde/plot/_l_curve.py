@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..inverse import WeightResult
-from ._style import COLOURS, plain
+from ._style import COLOURS, plain, readable_ticks
 
 
 def l_curve(axes: Any, result: WeightResult, *, target: float | None = None, title: str = "L-curve", every: int = 3):
@@ -36,6 +36,7 @@ def l_curve(axes: Any, result: WeightResult, *, target: float | None = None, tit
         axes.annotate(f"{weight[i]:.0e}", (misfit[i], penalty[i]), **style)
     axes.set_xlabel("misfit χ²/N")
     axes.set_ylabel("penalty at weight 1")
+    readable_ticks(axes.xaxis, misfit)
     axes.set_title(title)
     axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
     axes.legend(frameon=False)
@@ -63,6 +64,7 @@ def weight_criterion(axes: Any, result: WeightResult, *, title: str = "cross-val
     axes.axvline(result.weight, color=COLOURS["vermilion"], linewidth=1.4, label=f"chosen, {result.weight:.3g}")
     axes.set_xlabel("weight")
     axes.set_ylabel("V(weight)")
+    readable_ticks(axes.yaxis, criterion)
     axes.set_title(title)
     axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
     axes.legend(frameon=False)

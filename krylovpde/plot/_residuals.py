@@ -8,6 +8,8 @@ from jaxtyping import ArrayLike, Shaped
 from ._style import BLANK, COLOURS, DIVERGING, plain, with_unit
 
 _LIMIT = 4.0  # standard deviations at the ends of the colour scale: one in 16000 of Gaussian errors lies beyond
+# The histogram of outliers would have one bar in its middle, and that is all one would see.
+_OUTERMOST = 8.0
 
 
 def residuals(
@@ -106,19 +108,21 @@ def residual_histogram(axes: Any, normalised: Shaped[ArrayLike, "..."], *, title
     - `axes`: where to draw.
     - `normalised`: as for `residuals`, of any shape.
     - `title`: above the axes; the standard deviation and the share beyond ± 2σ (5 % are expected) stand below it.
+        Residuals beyond ± 8σ are counted in the outermost bars.
     """
     values = np.asarray(normalised).ravel()
     values = values[np.isfinite(values)]
-    reach = max(_LIMIT, float(np.max(np.abs(values), initial=0.0)))
+    largest = float(np.max(np.abs(values), initial=0.0))
+    reach = min(max(_LIMIT, largest), _OUTERMOST)
     bins = np.linspace(-reach, reach, max(11, min(61, int(2 * np.sqrt(values.size)) | 1)))
     style = {"color": COLOURS["sky"], "edgecolor": "white", "linewidth": 0.4, "label": "residuals"}
-    axes.hist(values, bins=bins, density=True, **style)
+    axes.hist(np.clip(values, -reach, reach), bins=bins, density=True, **style)
     x = np.linspace(-reach, reach, 201)
     axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=COLOURS["vermilion"], linewidth=1.4, label="expected")
     deviation = float(np.sqrt(np.mean(values**2))) if values.size else float("nan")
     beyond = float(np.mean(np.abs(values) > 2)) if values.size else float("nan")
     axes.set_title(f"{title}\nrms {deviation:.3g}, {100 * beyond:.3g} % beyond ± 2σ")
-    axes.set_xlabel("residual / σ")
+    axes.set_xlabel("residual / σ" + (f", the ends with all beyond ± {reach:g}" if largest > reach else ""))
     axes.set_ylabel("density")
     axes.legend(frameon=False, fontsize="small")
     plain(axes)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 # Okabe and Ito, https://jfly.uni-koeln.de/color/: distinguishable with every common form of colour blindness.
 COLOURS = {
     "black": "#000000",
@@ -61,6 +63,16 @@ def colour_bar(mesh: Any, axes: Sequence[Any], label: str, *, extend: str = "nei
 def plain(axes: Any):
     """Remove the frame's upper and right side."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def readable_ticks(axis: Any, values: Sequence[float] | np.ndarray):
+    """Round numbers on a logarithmic axis of less than a decade, where a logarithm's labels collide."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+    if len(values) and np.max(values) < 10 * np.min(values):
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+        axis.set_minor_locator(NullLocator())
 
 
 def with_unit(name: str, unit: str) -> str:
