@@ -134,7 +134,7 @@ def test_uncertain_field(tmp_path):
     figure = tmp_path / "field.png"
     run = _run("uncertain_field.py", "--cells", 16, "--output", figure)
     assert run.returncode == 0, run.stderr
-    known, size = map(int, re.findall(r"^(\d+) of (\d+) directions", run.stdout)[0])
+    known, size = map(int, re.findall(r"^(\d+) of (\d+) directions", run.stdout, re.MULTILINE)[0])
     assert size == 256
     assert 10 <= known <= 40
     assert float(re.findall(r"left out (\S+)", run.stdout)[0]) < 0.1
