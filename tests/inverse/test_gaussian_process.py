@@ -13,7 +13,7 @@ import pytest
 import krylovpde as kp
 from krylovpde.functions import MaternCovariance, RBFCovariance
 from krylovpde.inverse import GaussianProcess
-from tests.helpers import dense, relative_error
+from tests.helpers import dense, relative_error, variants
 
 TRUTH = np.log([0.2, 1.3, 0.05])
 
@@ -64,6 +64,24 @@ def test_likelihood_without_chance(key):
     assert found.value == pytest.approx(float(exact(GRID, point, data)), rel=1e-9)
     assert float(found.standard_error) < 1e-9
     assert relative_error(gradient, jax.grad(exact, (1, 2))(GRID, point, data)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", variants([MaternCovariance, RBFCovariance], slow=[RBFCovariance]))
+def test_the_gradient_is_that_of_the_estimate_in_both_precisions(kind, key):
+    """With few probes: what a line search sees."""
+    data, point = jax.random.normal(key, GRID.shape), jnp.asarray([0.3, 1.3, 0.1])
+
+    def value(parameters, data):
+        process = GaussianProcess(kind(GRID, parameters[0], parameters[1]), parameters[2])
+        rtol = 1e-8 if data.dtype == jnp.float64 else 1e-3
+        return process.log_marginal_likelihood(data, key, num_probes=4, rtol=rtol).value
+
+    assert kp.verify.taylor_test(lambda parameters: value(parameters, data), point, key=key, rtol=1e-8).passed
+    both = jax.value_and_grad(value, (0, 1))
+    double, single = jax.jit(both)(point, data), jax.jit(both)(point.astype(jnp.float32), data.astype(jnp.float32))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(single))
+    for found, exact in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        assert relative_error(found, exact) < 1e-3
 
 
 def test_posterior_mean():
