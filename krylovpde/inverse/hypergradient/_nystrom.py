@@ -33,7 +33,7 @@ class Nystrom(AbstractInverse):
     - `rank`: how many columns, at most as many as unknowns.
     - `rho`: `ρ`, positive, in the unit of `H`. With a prior as inner product and the Hessian of the data alone, 1 is
         the regularised Hessian itself.
-    - `key`: for the choice of columns. A new one for each outer step averages the choice out: `eqx.tree_at`, or a new
+    - `key`: for the choice of columns; always the same one if left out. A new one for each outer step averages the choice out: `eqx.tree_at`, or a new
         object.
     - `columns`: `UniformColumns()`, `NormColumns()`, `LeverageColumns()`, `GaussianSketch()`.
     - `block_size`: how many columns are in memory at a time; all of them if `None`. In blocks, `C` is never held: its
@@ -61,13 +61,13 @@ class Nystrom(AbstractInverse):
         rank: int,
         rho: float | Float[Array, ""],
         *,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
         columns: AbstractColumns | None = None,
         block_size: int | None = None,
     ):
         self.rank = check_count("Nystrom: rank", rank)
         self.rho = as_positive(rho, "Nystrom(rho)")
-        self.key = key
+        self.key = jax.random.key(0) if key is None else key
         self.columns = UniformColumns() if columns is None else columns
         self.block_size = None if block_size is None else check_count("Nystrom: block_size", block_size)
 
