@@ -33,8 +33,8 @@ class Nystrom(AbstractInverse):
     - `rank`: how many columns, at most as many as unknowns.
     - `rho`: `ρ`, positive, in the unit of `H`. With a prior as inner product and the Hessian of the data alone, 1 is
         the regularised Hessian itself.
-    - `key`: for the choice of columns; always the same one if left out. A new one for each outer step averages the choice out: `eqx.tree_at`, or a new
-        object.
+    - `key`: for the choice of columns; always the same one if left out. A new one for each outer step averages the
+        choice out: `eqx.tree_at`, or a new object.
     - `columns`: `UniformColumns()`, `NormColumns()`, `LeverageColumns()`, `GaussianSketch()`.
     - `block_size`: how many columns are in memory at a time; all of them if `None`. In blocks, `C` is never held: its
         inner products come from products with products, and what is left over from one more, `2 rank + 1` in place of
