@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import krylovpde as kp
-from krylovpde.functions import MaternCovariance
-from krylovpde.inverse import GaussianProcess
+from krylovpde.inverse import Positive
+
+from ..gaussian_process import Hyperparameters, dense_log_likelihood
 
 TRUTH = np.log([0.2, 1.3, 0.05])
 REPEATS = 8
@@ -41,16 +42,9 @@ class Row(NamedTuple):
 
 def exact(grid: kp.Grid) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """Value and gradient by Cholesky's factor."""
-    nodes = np.stack([x.ravel() for x in grid.coordinates], axis=1)
-    distances = np.linalg.norm(nodes[:, None] - nodes[None, :], axis=2)
 
     def value(logarithms: jax.Array, data: jax.Array) -> jax.Array:
-        length_scale, variance, noise = jnp.exp(logarithms)
-        scaled = np.sqrt(3.0) * distances / length_scale
-        matrix = variance * (1 + scaled) * jnp.exp(-scaled) + noise * jnp.eye(data.size)
-        factor = jnp.linalg.cholesky(matrix)
-        white = jax.scipy.linalg.solve_triangular(factor, data.ravel(), lower=True)
-        return -0.5 * jnp.vdot(white, white) - jnp.sum(jnp.log(jnp.diag(factor))) - 0.5 * data.size * np.log(2 * np.pi)
+        return dense_log_likelihood(Hyperparameters(*map(Positive, logarithms)), grid, data)
 
     return jax.jit(jax.value_and_grad(value))
 
@@ -59,8 +53,7 @@ def ours(grid: kp.Grid, num_probes: int, consistent: bool) -> Callable:
     """Value and gradient by random probes."""
 
     def value(logarithms: jax.Array, data: jax.Array, key: jax.Array) -> jax.Array:
-        length_scale, variance, noise = jnp.exp(logarithms)
-        process = GaussianProcess(MaternCovariance(grid, length_scale, variance), noise)
+        process = Hyperparameters(*map(Positive, logarithms)).process(grid)
         options: Any = {"num_probes": num_probes, "consistent": consistent, "rtol": 1e-3, "max_dimension": 32}
         return process.log_marginal_likelihood(data, key, **options).value
 
@@ -146,7 +139,7 @@ def main():
     jax.config.update("jax_enable_x64", True)
     grid = kp.Grid((options.cells,) * 2, (0.0, 0.0), (1.0, 1.0))
     point = jnp.asarray(TRUTH)
-    truth = GaussianProcess(MaternCovariance(grid, *np.exp(TRUTH[:2])), np.exp(TRUTH[2]))
+    truth = Hyperparameters(*map(Positive, point)).process(grid)
     field_key, noise_key = jax.random.split(jax.random.key(1))
     field = truth.sample(field_key, rtol=1e-6).value
     data = field + np.exp(TRUTH[2] / 2) * jax.random.normal(noise_key, grid.shape)

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 from .._custom_types import Structure
 from .._parameter import as_nonnegative, as_positive
 from ..grid import Grid
+from ._along import along_axes
 from ._symmetric import AbstractSymmetricOperator
 
 
@@ -51,10 +52,8 @@ class RBFCovariance(AbstractSymmetricOperator):
 
     def mv(self, vector: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """`K x`, one axis after the other."""
-        for index, matrix in enumerate(self.axis_matrices(jnp.finfo(vector.dtype).dtype)):
-            product = jnp.tensordot(matrix.astype(vector.dtype), vector, axes=(1, index), precision="highest")
-            vector = jnp.moveaxis(product, 0, index)
-        return self.variance.astype(vector.dtype) * vector
+        matrices = self.axis_matrices(jnp.finfo(vector.dtype).dtype)
+        return self.variance.astype(vector.dtype) * along_axes(matrices, vector)
 
     def axis_matrices(self, dtype: Any) -> list[Float[Array, "n n"]]:
         r"""$\exp(-|x_i - x_j|^2 / (2 \ell^2))$ along each axis."""

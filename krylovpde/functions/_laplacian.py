@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 from scipy.linalg import eigh_tridiagonal
 
 from ..grid import AbstractGrid, only_active
+from ._along import along_axes
 from ._chebyshev import chebyshev_sum
 
 # Beyond this many cells the dense matrix of an axis is larger than a field needs: 32 MiB in double precision.
@@ -82,14 +83,6 @@ class LaplacianFunctions(eqx.Module):
         for axis, length in enumerate(self.lengths):
             total = total + length**2 * self.grid.along(axis, axis_modes(self.grid, axis)[0])
         return total
-
-
-def along_axes(matrices: Sequence[ArrayLike], field: Float[Array, "..."]) -> Float[Array, "..."]:
-    """One small dense matrix along each axis of an array: `(M_1 ⊗ ... ⊗ M_d) u`, in the precision of `u`."""
-    for axis, matrix in enumerate(matrices):
-        matrix = jnp.asarray(matrix, field.dtype)
-        field = jnp.moveaxis(jnp.tensordot(matrix, field, axes=(1, axis), precision="highest"), 0, axis)
-    return field
 
 
 def as_lengths(where: str, lengths: float | Sequence[float] | np.ndarray, ndim: int) -> tuple[float, ...]:

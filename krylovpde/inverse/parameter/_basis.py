@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from ...functions._laplacian import along_axes
+from ...functions._along import along_axes
 from ...grid import AbstractGrid, is_concrete
 from ...operator._constant import Constant
 from ._base import field_and_weights

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ..._parameter import as_inexact
-from ...functions._laplacian import along_axes
+from ...functions._along import along_axes
 from ...grid import AbstractGrid
 from ._base import AbstractParameter, Raw, as_raw, check_shape, like, structure_of, value_of, with_value_of
 from ._interpolated import check_coarse

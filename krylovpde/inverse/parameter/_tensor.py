@@ -7,7 +7,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...functions._laplacian import along_axes
+from ...functions._along import along_axes
 from ...grid import AbstractGrid
 from ._base import field_and_weights
 

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Scalar, Shaped
 
 from ..._parameter import as_inexact
-from ...functions._laplacian import LONGEST_AXIS, along_axes, axis_modes
+from ...functions._along import along_axes
+from ...functions._laplacian import LONGEST_AXIS, axis_modes
 from ...functions._matern import matern_decay, matern_scale
 from ...grid import (
     BoundaryLike,
